@@ -1,0 +1,253 @@
+"""A trained model as a folder: ``bundle.json`` and weights in safetensors.
+
+``bundle.json`` says everything that is needed to build the networks and names
+the SHA-256 digest of each weights file, so that its own digest stands for the
+whole model.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from torch import nn
+
+from ml.describe import Preprocess, build_backbone
+from ml.errors import BundleError
+from ml.fusion import AxialFusion
+from ml.labels import LABELS, Label
+from ml.windows import PAPER_WINDOWS, Window
+
+SHIPPED = Path(__file__).parent / "bundles"
+"""Where the bundles lie that come with the package."""
+
+MANIFEST = "bundle.json"
+STAGE1 = "stage1.safetensors"
+STAGE2 = "stage2.safetensors"
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class WindowSpec(_Strict):
+    """A window: level and width in HU."""
+
+    name: str
+    level: float
+    width: float = Field(gt=0)
+
+    def window(self) -> Window:
+        """The window that this describes."""
+        return Window(self.name, self.level, self.width)
+
+
+class Normalisation(_Strict):
+    """Mean and standard deviation of each channel, ImageNet's by default."""
+
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class FusionSpec(_Strict):
+    """The layers of stage 2."""
+
+    neighbours: int = Field(default=7, ge=1, le=99)
+    channels: tuple[int, int] = (16, 32)
+
+
+class OperatingPoint(_Strict):
+    """Probabilities from which on a finding is called present.
+
+    Parameters
+    ----------
+    name : str
+        For instance ``balanced``.
+    chosen_on : str
+        The data and the rule that it was chosen by.
+    thresholds : dict of Label to float
+        One for each label.
+    """
+
+    name: str
+    chosen_on: str
+    thresholds: dict[Label, Probability]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "OperatingPoint":
+        if set(self.thresholds) != set(LABELS):
+            raise ValueError("an operating point needs one threshold for each label")
+        return self
+
+
+class Manifest(_Strict):
+    """What ``bundle.json`` holds."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    version: str = Field(min_length=1, max_length=32)
+    description: str
+    trained_on: str
+    intended_use: str
+    backbone: str
+    input_size: int = Field(ge=32, le=2048)
+    windows: tuple[WindowSpec, WindowSpec, WindowSpec] = tuple(  # type: ignore[assignment]
+        WindowSpec(name=w.name, level=w.level, width=w.width) for w in PAPER_WINDOWS
+    )
+    normalisation: Normalisation = Normalisation()
+    labels: tuple[Label, ...] = LABELS
+    fusion: FusionSpec = FusionSpec()
+    operating_points: tuple[OperatingPoint, ...] = ()
+    weights: dict[str, str]
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "Manifest":
+        if self.labels != LABELS:
+            raise ValueError(f"labels must be {', '.join(LABELS)}, in this order")
+        if set(self.weights) != {STAGE1, STAGE2}:
+            raise ValueError(f"weights must name the digests of {STAGE1} and {STAGE2}")
+        return self
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that was read and checked.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What it says of itself.
+    digest : str
+        SHA-256 of ``bundle.json``, hexadecimal: it stands for all files.
+    preprocess, backbone, fusion : torch.nn.Module
+        In evaluation mode, float32, on the CPU.
+    """
+
+    manifest: Manifest
+    digest: str
+    preprocess: Preprocess
+    backbone: nn.Module
+    fusion: AxialFusion
+
+
+def find_bundle(name: str | Path) -> Path:
+    """The folder of a bundle.
+
+    Parameters
+    ----------
+    name : str or pathlib.Path
+        The name of one that comes with the package, or a folder.
+
+    Raises
+    ------
+    BundleError
+        If there is neither.
+    """
+    for folder in (Path(name), SHIPPED / name):
+        if (folder / MANIFEST).is_file():
+            return folder
+    shipped = sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}"))
+    raise BundleError(
+        f"no model bundle {str(name)!r}: neither a folder with {MANIFEST} nor one of "
+        f"those shipped ({', '.join(shipped) or 'none'})"
+    )
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """Read ``bundle.json``.
+
+    Returns
+    -------
+    manifest : Manifest
+    digest : str
+        SHA-256 of the file, hexadecimal.
+
+    Raises
+    ------
+    BundleError
+        If it is not valid.
+    """
+    content = (folder / MANIFEST).read_bytes()
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or MANIFEST
+        raise BundleError(f"{folder / MANIFEST}: {place}: {first['msg']}") from error
+    return manifest, hashlib.sha256(content).hexdigest()
+
+
+def load_bundle(name: str | Path) -> Bundle:
+    """Read a bundle and check every digest.
+
+    Raises
+    ------
+    BundleError
+        If it is missing, altered, or its weights do not fit its architecture.
+    """
+    folder = find_bundle(name)
+    manifest, digest = read_manifest(folder)
+    backbone = build_backbone(manifest.backbone)
+    fusion = AxialFusion(manifest.fusion.neighbours, manifest.fusion.channels)
+    for module, file in ((backbone, STAGE1), (fusion, STAGE2)):
+        _load_weights(module, folder / file, manifest.weights[file])
+    preprocess = Preprocess(
+        [spec.window() for spec in manifest.windows],
+        manifest.input_size,
+        manifest.normalisation.mean,
+        manifest.normalisation.std,
+    )
+    return Bundle(manifest, digest, preprocess, backbone.eval(), fusion.eval())
+
+
+def _load_weights(module: nn.Module, path: Path, digest: str) -> None:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise BundleError(f"{path} is not what {MANIFEST} says: digest {found}, expected {digest}")
+    try:
+        state = safetensors.torch.load(content)
+        module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    except (SafetensorError, RuntimeError) as error:
+        raise BundleError(f"{path} does not fit the architecture: {error}") from error
+
+
+def save_bundle(
+    folder: Path,
+    backbone: Mapping[str, torch.Tensor],
+    fusion: Mapping[str, torch.Tensor],
+    **manifest: object,
+) -> Manifest:
+    """Write a bundle.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made if it is not there; files of an older bundle are replaced.
+    backbone, fusion : mapping of str to torch.Tensor
+        State of stage 1 (kept in half precision) and of stage 2.
+    **manifest
+        The fields of `Manifest`, without ``weights``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in backbone.items()}
+    digests = {}
+    for file, state in ((STAGE1, half), (STAGE2, dict(fusion))):
+        content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()})
+        (folder / file).write_bytes(content)
+        digests[file] = hashlib.sha256(content).hexdigest()
+    written = Manifest.model_validate({**manifest, "weights": digests})
+    text = json.dumps(written.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return written

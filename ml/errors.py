@@ -1,0 +1,21 @@
+"""What can be wrong with a series or a bundle; each message says what to do."""
+
+
+class IchnodeError(Exception):
+    """Base of every error that ichnode raises on purpose."""
+
+
+class SeriesError(IchnodeError):
+    """A series cannot be turned into a volume."""
+
+
+class GeometryError(SeriesError):
+    """The slices of a series cannot be ordered along the patient's axis."""
+
+
+class PixelError(SeriesError):
+    """The pixel data of a frame cannot be decoded or is not CT."""
+
+
+class BundleError(IchnodeError):
+    """A model bundle is missing, incomplete, altered or not understood."""

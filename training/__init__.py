@@ -1,0 +1,1 @@
+"""Offline: phantoms, training, evaluation and export of the two-stage model."""
