@@ -218,7 +218,9 @@ def _load_weights(module: nn.Module, path: Path, digest: str) -> None:
         raise BundleError(f"{path} is not what {MANIFEST} says: digest {found}, expected {digest}")
     try:
         state = safetensors.torch.load(content)
-        module.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+        module.load_state_dict(
+            {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+        )
     except (SafetensorError, RuntimeError) as error:
         raise BundleError(f"{path} does not fit the architecture: {error}") from error
 
@@ -244,7 +246,9 @@ def save_bundle(
     half = {k: v.half() if v.is_floating_point() else v for k, v in backbone.items()}
     digests = {}
     for file, state in ((STAGE1, half), (STAGE2, dict(fusion))):
-        content = safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()})
+        content = safetensors.torch.save(
+            {k: v.detach().cpu().contiguous() for k, v in state.items()}
+        )
         (folder / file).write_bytes(content)
         digests[file] = hashlib.sha256(content).hexdigest()
     written = Manifest.model_validate({**manifest, "weights": digests})

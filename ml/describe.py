@@ -87,7 +87,9 @@ class Preprocess(nn.Module):
         rows, columns = channels.shape[-2:]
         if rows != columns:
             across, down = max(rows - columns, 0), max(columns - rows, 0)
-            channels = pad(channels, (across // 2, across - across // 2, down // 2, down - down // 2))
+            channels = pad(
+                channels, (across // 2, across - across // 2, down // 2, down - down // 2)
+            )
         size = (self.input_size, self.input_size)
         if channels.shape[-2:] != size:
             channels = interpolate(

@@ -22,7 +22,9 @@ def choose_device(wanted: str = "auto") -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise IchnodeError(f"device {wanted!r} was asked for, but no GPU is there; take 'auto' or 'cpu'")
+        raise IchnodeError(
+            f"device {wanted!r} was asked for, but no GPU is there; take 'auto' or 'cpu'"
+        )
     return torch.device(wanted)
 
 
@@ -44,7 +46,7 @@ class Detector:
         self.device = choose_device(device)
         self.batch_size = batch_size
         self._preprocess = bundle.preprocess.to(self.device)
-        self._backbone = bundle.backbone.to(self.device, memory_format=torch.channels_last)
+        self._backbone = bundle.backbone.to(self.device).to(memory_format=torch.channels_last)
         self._fusion = bundle.fusion.to(self.device)
 
     @torch.inference_mode()
@@ -85,9 +87,7 @@ class Detector:
         around = neighbourhoods(descriptors, self._fusion.neighbours)
         return self._fusion(around).sigmoid().cpu().numpy()
 
-    def detect(
-        self, volume: Volume, progress: Callable[[int], None] | None = None
-    ) -> np.ndarray:
+    def detect(self, volume: Volume, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Judge every slice of a volume.
 
         Returns

@@ -19,3 +19,8 @@ class PixelError(SeriesError):
 
 class BundleError(IchnodeError):
     """A model bundle is missing, incomplete, altered or not understood."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, cut to one line, for messages that quote it."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -72,5 +72,7 @@ def neighbourhoods(descriptors: torch.Tensor, neighbours: int = 7) -> torch.Tens
         Shape (n, neighbours, 6).
     """
     half = neighbours // 2
-    padded = torch.cat([descriptors[:1].expand(half, -1), descriptors, descriptors[-1:].expand(half, -1)])
+    padded = torch.cat(
+        [descriptors[:1].expand(half, -1), descriptors, descriptors[-1:].expand(half, -1)]
+    )
     return padded.unfold(0, neighbours, 1).transpose(1, 2)

@@ -98,7 +98,9 @@ def padding_range(
     """
     if value is None:
         return None
-    ends = [_as_stored(v, bits_allocated, signed) for v in (value, value if limit is None else limit)]
+    ends = [
+        _as_stored(v, bits_allocated, signed) for v in (value, value if limit is None else limit)
+    ]
     return min(ends), max(ends)
 
 

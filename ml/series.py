@@ -14,9 +14,9 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import iter_pixels
+from pydicom.pixels.utils import iter_pixels
 
-from ml.errors import GeometryError, PixelError, SeriesError
+from ml.errors import GeometryError, PixelError, SeriesError, first_line
 from ml.geometry import ImagePlane, Spacing
 from ml.pixels import Scaling, padding_range
 
@@ -242,7 +242,7 @@ def _plane(group: _Group) -> ImagePlane | None:
         return None
     plane = ImagePlane(
         (position[0], position[1], position[2]),
-        (*orientation[:3], *orientation[3:]),  # type: ignore[arg-type]  # six, checked above
+        (*orientation[:3], *orientation[3:]),
     )
     return plane if plane.is_usable() else None
 
@@ -336,7 +336,9 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
             left_out.append(LeftOut(frame.name, "another orientation than the stack"))
         elif (frame.rows, frame.columns) != size:
             left_out.append(
-                LeftOut(frame.name, f"{frame.rows} x {frame.columns}, the stack {size[0]} x {size[1]}")
+                LeftOut(
+                    frame.name, f"{frame.rows} x {frame.columns}, the stack {size[0]} x {size[1]}"
+                )
             )
         else:
             stack.append((plane.along(main.normal), frame))
@@ -347,7 +349,10 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
     positions = tuple(position for position, _ in stack)
     ordered = tuple(frame for _, frame in stack)
     return Arrangement(
-        ordered, positions, tuple(left_out), (*_frame_warnings(ordered), *_spacing_warnings(positions))
+        ordered,
+        positions,
+        tuple(left_out),
+        (*_frame_warnings(ordered), *_spacing_warnings(positions)),
     )
 
 
@@ -464,15 +469,9 @@ def decode(frame: Frame) -> np.ndarray:
     try:
         stored = next(iter_pixels(frame.path, indices=[index]))
     except Exception as error:  # decoders raise whatever their C libraries do
-        raise PixelError(f"pixel data cannot be decoded ({_first_line(error)})") from error
+        raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
     if stored.shape != (frame.rows, frame.columns):
         raise PixelError(
             f"decoded to {stored.shape}, the header says {(frame.rows, frame.columns)}"
         )
     return frame.scaling.to_hu(stored)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-

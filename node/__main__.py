@@ -1,0 +1,5 @@
+"""``python -m node`` is ``ichnode``."""
+
+from node.cli import main
+
+main()

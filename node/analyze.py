@@ -1,0 +1,105 @@
+"""Station 3: the files of a series to a judgement, on the GPU if there is one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from ml.bundle import load_bundle
+from ml.detector import Detector
+from ml.errors import GeometryError
+from ml.series import Volume, load_volume
+from node.headers import SeriesHeaders
+from node.judgement import Judgement, Model
+from node.settings import Settings
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    """A model that is loaded, and what to call it.
+
+    Parameters
+    ----------
+    detector : Detector
+    model : Model
+    """
+
+    detector: Detector
+    model: Model
+
+    @classmethod
+    def load(cls, settings: Settings) -> "Analyzer":
+        """Load the configured bundle.
+
+        Raises
+        ------
+        BundleError
+            If it is missing, altered or not understood.
+        ConfigError
+            If the configured device is not there.
+        """
+        bundle = load_bundle(settings.model.bundle)
+        detector = Detector(bundle, settings.analyze.device, settings.analyze.batch_size)
+        return cls(detector, Model.of(bundle, settings.model.operating_point))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A judged series, with all that a report is made from.
+
+    Parameters
+    ----------
+    judgement : Judgement
+    volume : Volume
+    sources : tuple of pydicom.Dataset
+        The headers of the judged instances.
+    """
+
+    judgement: Judgement
+    volume: Volume
+    sources: tuple[Dataset, ...]
+
+
+def analyze(
+    analyzer: Analyzer,
+    series: SeriesHeaders,
+    input_digest: str,
+    warnings: Sequence[str],
+    progress: Callable[[int], None] | None = None,
+) -> Analysis:
+    """Judge a series.
+
+    Parameters
+    ----------
+    analyzer : Analyzer
+    series : SeriesHeaders
+        As assemble has read it.
+    input_digest : str
+        Stands for the instances of the series.
+    warnings : sequence of str
+        What assemble warned of.
+    progress : callable, optional
+        Called with the number of slices done so far.
+
+    Raises
+    ------
+    SeriesError
+        If the series cannot be ordered or decoded.
+    """
+    if series.arrangement is None:
+        raise GeometryError("the slices cannot be ordered")
+    volume = load_volume(series.arrangement)
+    probabilities = analyzer.detector.detect(volume, progress)
+    judged = {item.sop_instance_uid for item in volume.slices}
+    sources = tuple(h for h in series.headers if str(h.get("SOPInstanceUID", "")) in judged)
+    header = sources[0] if sources else series.headers[0]
+    judgement = Judgement(
+        study_instance_uid=str(header.get("StudyInstanceUID", "")),
+        series_instance_uid=str(header.get("SeriesInstanceUID", "")),
+        model=analyzer.model,
+        input_digest=input_digest,
+        slices=volume.slices,
+        probabilities=probabilities,
+        warnings=(*warnings, *volume.warnings),
+    )
+    return Analysis(judgement, volume, sources)

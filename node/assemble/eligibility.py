@@ -1,0 +1,276 @@
+"""May the model judge this series? A pure function of its headers.
+
+The model has learned from plain axial head CT with a soft kernel. A series that
+says it is something else is skipped with the reason. What a header does not say
+is unknown: that gives a warning and is never alone a reason to skip.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from ml.series import Arrangement
+from node.settings import EligibilitySettings
+
+
+class Reason(StrEnum):
+    """Why a series is skipped."""
+
+    NOT_CT = "not-ct"
+    LOCALIZER = "localizer"
+    DERIVED = "derived"
+    NOT_AXIAL = "not-axial"
+    TOO_FEW_SLICES = "too-few-slices"
+    CONTRAST = "contrast"
+    BONE_KERNEL = "bone-kernel"
+    NOT_A_HEAD = "not-a-head"
+    NO_PIXEL_DATA = "no-pixel-data"
+    GEOMETRY = "geometry"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a series is judged.
+
+    Parameters
+    ----------
+    reason : Reason, optional
+        Why not; None if it is.
+    detail : str
+        What in the header says so.
+    warnings : tuple of str
+        What the header leaves open.
+    """
+
+    reason: Reason | None = None
+    detail: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the headers of a series say that decides.
+
+    Parameters
+    ----------
+    slices : int
+        Frames, localizers included.
+    localizers, derived, without_pixels : int
+        How many of them are marked so.
+    modalities, derived_marks, body_parts, kernels, agents : tuple of str
+        The distinct values, most frequent first.
+    description : str
+        Series Description.
+    context : str
+        Study Description and Protocol Name.
+    has_image_type : bool
+        Whether any slice has an Image Type.
+    """
+
+    slices: int
+    localizers: int
+    derived: int
+    without_pixels: int
+    modalities: tuple[str, ...]
+    derived_marks: tuple[str, ...]
+    body_parts: tuple[str, ...]
+    kernels: tuple[str, ...]
+    agents: tuple[str, ...]
+    description: str
+    context: str
+    has_image_type: bool
+
+
+def read_traits(headers: Sequence[Dataset], rules: EligibilitySettings) -> Traits:
+    """Collect what decides from the headers of a series.
+
+    Parameters
+    ----------
+    headers : sequence of pydicom.Dataset
+        One for each instance, without pixel data.
+    rules : EligibilitySettings
+    """
+    marks = {mark.upper() for mark in rules.derived_image_types}
+    frames = [(header, _image_type(header, item)) for header in headers for item in _frames(header)]
+    derived = [sorted(marks & set(image_type)) for _, image_type in frames]
+    return Traits(
+        slices=len(frames),
+        localizers=sum("LOCALIZER" in image_type for _, image_type in frames),
+        derived=sum(bool(found) for found in derived),
+        without_pixels=sum(not _describes_pixels(header) for header, _ in frames),
+        modalities=_distinct(text(header, "Modality") for header in headers),
+        derived_marks=_distinct(mark for found in derived for mark in found),
+        body_parts=_distinct(_body_part(header) for header in headers),
+        kernels=_distinct(_kernel(header) for header in headers),
+        agents=_distinct(_agent(header) for header in headers),
+        description=next(iter(_distinct(text(h, "SeriesDescription") for h in headers)), ""),
+        context=" ".join(
+            _distinct(text(h, k) for h in headers for k in ("StudyDescription", "ProtocolName"))
+        ),
+        has_image_type=any(image_type for _, image_type in frames),
+    )
+
+
+def judge(
+    traits: Traits, arrangement: Arrangement | None, rules: EligibilitySettings
+) -> Verdict:
+    """Decide whether a series is judged.
+
+    Parameters
+    ----------
+    traits : Traits
+    arrangement : Arrangement, optional
+        None if the slices cannot be ordered.
+    rules : EligibilitySettings
+    """
+    for reason, detail in _objections(traits, arrangement, rules):
+        return Verdict(reason, detail)
+    return Verdict(warnings=tuple(_open_questions(traits, rules)))
+
+
+def _objections(
+    traits: Traits, arrangement: Arrangement | None, rules: EligibilitySettings
+) -> Iterable[tuple[Reason, str]]:
+    """What speaks against a series, the plainest first."""
+    others = [modality for modality in traits.modalities if modality.upper() != "CT"]
+    if others:
+        yield Reason.NOT_CT, f"the modality is {others[0]}"
+    if traits.localizers * 2 > traits.slices:
+        yield Reason.LOCALIZER, "the image type says localizer"
+    if traits.without_pixels * 2 > traits.slices:
+        yield Reason.NO_PIXEL_DATA, "no image size, so no pixel data"
+    if traits.derived * 2 > traits.slices:
+        yield Reason.DERIVED, f"the image type says {traits.derived_marks[0]}"
+    if found := _find(rules.derived_words, traits.description):
+        yield Reason.DERIVED, f"the description says {found!r}"
+    if part := _other_part(traits, rules):
+        yield Reason.NOT_A_HEAD, f"the header says {part!r}"
+    if agent := next((a for a in traits.agents if not _find(rules.no_agent_words, a)), None):
+        yield Reason.CONTRAST, f"the contrast agent is {agent!r}"
+    if found := _contrast_in(traits.description, rules):
+        yield Reason.CONTRAST, f"the description says {found!r}"
+    if kernel := next((k for k in traits.kernels if _find(rules.bone_kernels, k)), None):
+        yield Reason.BONE_KERNEL, f"the kernel is {kernel!r}"
+    if found := _find(rules.bone_words, traits.description):
+        yield Reason.BONE_KERNEL, f"the description says {found!r}"
+    if arrangement is None:
+        yield (
+            Reason.GEOMETRY,
+            "no slice has a usable Image Position (Patient) and Image Orientation (Patient)",
+        )
+        return
+    plane = arrangement.frames[0].plane
+    if plane is not None and plane.tilt_deg > rules.max_tilt_deg:
+        yield Reason.NOT_AXIAL, f"the slices are tilted by {plane.tilt_deg:.0f} degrees"
+    if len(arrangement.frames) < rules.min_slices:
+        yield (
+            Reason.TOO_FEW_SLICES,
+            f"{len(arrangement.frames)} slices, at least {rules.min_slices} are needed",
+        )
+
+
+def _open_questions(traits: Traits, rules: EligibilitySettings) -> Iterable[str]:
+    unknown = [
+        name
+        for name, is_known in (
+            ("image type", traits.has_image_type),
+            ("body part", bool(traits.body_parts) or bool(_head_in(traits, rules))),
+            ("kernel", bool(traits.kernels)),
+        )
+        if not is_known
+    ]
+    if unknown:
+        yield f"the header does not say: {', '.join(unknown)}"
+    if traits.body_parts and not _head_in(traits, rules):
+        yield f"the header calls the body part {traits.body_parts[0]!r}: taken for a head"
+
+
+def _other_part(traits: Traits, rules: EligibilitySettings) -> str | None:
+    """Another part of the body, unless the header speaks of a head as well."""
+    if _head_in(traits, rules):
+        return None
+    said = traits.body_parts or (traits.description, traits.context)
+    return next((value for value in said if _find(rules.other_part_words, value)), None)
+
+
+def _head_in(traits: Traits, rules: EligibilitySettings) -> str | None:
+    said = " ".join((*traits.body_parts, traits.description, traits.context))
+    return _find(rules.head_words, said)
+
+
+def _contrast_in(description: str, rules: EligibilitySettings) -> str | None:
+    if _find(rules.plain_words, description):
+        return None
+    return _find(rules.contrast_words, description)
+
+
+def _find(words: Iterable[str], value: str) -> str | None:
+    """The part of a value that one of the regular expressions matches; case ignored."""
+    for word in words:
+        if (match := re.search(word, value, re.IGNORECASE)) is not None:
+            return match.group().strip() or "nothing"
+    return None
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """An attribute as text, empty where it is absent or cannot be read."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # a value that its VR does not allow can raise anything when decoded
+        return ""
+    if value is None:
+        return ""
+    if isinstance(value, (MultiValue, list, tuple)):
+        return "\\".join(str(item) for item in value).strip()
+    return str(value).strip()
+
+
+def _distinct(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value for value, _ in Counter(v for v in values if v).most_common())
+
+
+def _frames(header: Dataset) -> Sequence[Dataset]:
+    per_frame = header.get("PerFrameFunctionalGroupsSequence")
+    return list(per_frame) if per_frame else [header]
+
+
+def _macro(header: Dataset, frame: Dataset, name: str) -> Dataset | None:
+    """A functional group of a multi-frame image (PS3.3, C.7.6.16)."""
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    for place in (frame, *shared[:1]):
+        if place.get(name):
+            return place[name][0]  # type: ignore[no-any-return]
+    return None
+
+
+def _image_type(header: Dataset, frame: Dataset) -> tuple[str, ...]:
+    macro = None if frame is header else _macro(header, frame, "CTImageFrameTypeSequence")
+    value = text(header, "ImageType") if macro is None else text(macro, "FrameType")
+    return tuple(part.strip().upper() for part in value.split("\\") if part.strip())
+
+
+def _body_part(header: Dataset) -> str:
+    anatomy = _macro(header, header, "FrameAnatomySequence")
+    region = anatomy.get("AnatomicRegionSequence") if anatomy is not None else None
+    return text(header, "BodyPartExamined") or (text(region[0], "CodeMeaning") if region else "")
+
+
+def _kernel(header: Dataset) -> str:
+    macro = _macro(header, header, "CTReconstructionSequence")
+    return text(header, "ConvolutionKernel") or (
+        text(macro, "ConvolutionKernel") if macro is not None else ""
+    )
+
+
+def _agent(header: Dataset) -> str:
+    codes = header.get("ContrastBolusAgentSequence")
+    return text(header, "ContrastBolusAgent") or (text(codes[0], "CodeMeaning") if codes else "")
+
+
+def _describes_pixels(header: Dataset) -> bool:
+    return bool(text(header, "Rows") and text(header, "Columns") and text(header, "BitsAllocated"))

@@ -1,0 +1,26 @@
+"""How the node behaves as a DICOM peer, whether it calls or is called."""
+
+import socket
+from importlib.metadata import version
+
+from pydicom.uid import UID
+from pynetdicom import AE, evt
+
+IMPLEMENTATION_CLASS_UID = UID("2.25.190100443453987210133072398234033862392")
+"""Says in an association and in a file that ichnode made it (PS3.7, D.3.3.2)."""
+
+
+def application_entity(ae_title: str) -> AE:
+    """An application entity that says it is ichnode."""
+    ae = AE(ae_title=ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+    ae.implementation_version_name = f"ICHNODE {version('ichnode')}"[:16]
+    ae.maximum_pdu_size = 0  # unlimited: fewer, larger PDUs are received faster
+    return ae
+
+
+def send_without_delay(event: evt.Event) -> None:
+    """Set TCP_NODELAY on EVT_CONN_OPEN: small answers must not wait for each other."""
+    connection = event.assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,30 @@
+"""What can go wrong in the node; each message says what to do."""
+
+from ml.errors import IchnodeError
+
+
+class ConfigError(IchnodeError):
+    """The configuration cannot be used: a bad key, a bad value, a missing part."""
+
+
+class SpoolError(IchnodeError):
+    """The spool cannot be written or does not hold what the ledger says."""
+
+
+class RefusedInstance(IchnodeError):
+    """An instance that must not enter the spool.
+
+    Parameters
+    ----------
+    reason : str
+    status : int
+        The answer to C-STORE (PS3.4, table B.2-1).
+    """
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class DeliveryError(IchnodeError):
+    """A destination did not take an object; it will be tried again."""

@@ -1,0 +1,101 @@
+"""Celery messages: hints to the workers that the ledger has something for them.
+
+A message carries an id and nothing else. One that comes twice finds that the
+row has moved; one that is lost is sent again by the sweeper.
+"""
+
+import logging
+import warnings
+from enum import StrEnum
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from ml.errors import first_line
+from node.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Queue(StrEnum):
+    """Celery's queues, named after the stations that workers serve."""
+
+    ANALYZE = "analyze"
+    DELIVER = "deliver"
+
+
+def task_name(queue: Queue) -> str:
+    """The name of the one task that goes through a queue."""
+    return f"ichnode.{queue}"
+
+
+def celery_app(url: str, settings: Settings) -> Celery:
+    """Celery as the node uses it: JSON only, acknowledged late, one message at a time."""
+    # Celery warns about root because of pickle, which is switched off here.
+    warnings.filterwarnings("ignore", message=".*superuser privileges.*")
+    app = Celery("ichnode", broker=url, set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": settings.broker.visibility_timeout_s,
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+        },
+        task_create_missing_queues=True,
+    )
+    return app
+
+
+class Hints:
+    """Sends messages, and shrugs if it cannot: the sweeper comes again.
+
+    Parameters
+    ----------
+    url : str
+        The broker.
+    settings : Settings
+    """
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._app = celery_app(url, settings)
+        self._redis = redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2)
+        self._is_silent = False
+
+    def analyze(self, revision_id: int) -> None:
+        """Say that a revision is ready to be analyzed."""
+        self._send(Queue.ANALYZE, revision_id)
+
+    def deliver(self, revision_id: int, destination: str) -> None:
+        """Say that results of a revision are to be sent to a destination."""
+        self._send(Queue.DELIVER, revision_id, destination)
+
+    def is_empty(self, queue: Queue) -> bool:
+        """Whether no message waits; False if the broker cannot be asked."""
+        try:
+            waiting = self._redis.llen(queue)
+        except (redis.RedisError, OSError) as error:
+            self._complain(error)
+            return False
+        self._is_silent = False
+        return waiting == 0
+
+    def _send(self, queue: Queue, *args: object) -> None:
+        try:
+            self._app.send_task(task_name(queue), args=args, queue=queue.value, retry=False)
+        except (OperationalError, redis.RedisError, OSError) as error:
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._is_silent:  # once, not at every look
+            log.warning("the broker does not answer, trying on: %s", first_line(error))
+        self._is_silent = True

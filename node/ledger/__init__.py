@@ -1,0 +1,30 @@
+"""The ledger: where every series is on its way, in SQL. The truth of the node."""
+
+from node.ledger.ledger import HINT_S, Claim, Ledger, open_ledger
+from node.ledger.records import (
+    Delivery,
+    DeliveryState,
+    Event,
+    Instance,
+    Outcome,
+    Result,
+    Revision,
+    State,
+    Stored,
+)
+
+__all__ = [
+    "HINT_S",
+    "Claim",
+    "Delivery",
+    "DeliveryState",
+    "Event",
+    "Instance",
+    "Ledger",
+    "Outcome",
+    "Result",
+    "Revision",
+    "State",
+    "Stored",
+    "open_ledger",
+]

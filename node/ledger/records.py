@@ -1,0 +1,158 @@
+"""The states of things, and the values that the ledger gives out."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+class State(StrEnum):
+    """Where a revision of a series is on its way."""
+
+    RECEIVING = "receiving"
+    READY = "ready"
+    ANALYZING = "analyzing"
+    REPORTED = "reported"
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where one object is on its way to one destination."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    COMMITTED = "committed"
+    FAILED = "failed"
+
+
+class Outcome(StrEnum):
+    """What an instance was to the ledger."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CHANGED = "changed"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An instance in the spool.
+
+    Parameters
+    ----------
+    study_instance_uid, series_instance_uid, sop_instance_uid, sop_class_uid : str
+        As in the dataset.
+    digest : str
+        SHA-256 of the file, hexadecimal.
+    path : pathlib.Path
+        Relative to the spool.
+    sender : str
+        Calling AE title.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    digest: str
+    path: Path
+    sender: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of an instance.
+
+    Parameters
+    ----------
+    outcome : Outcome
+    revision_id : int
+        The revision that it counts for.
+    """
+
+    outcome: Outcome
+    revision_id: int
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One revision of a series.
+
+    Parameters
+    ----------
+    id : int
+    study_instance_uid, series_instance_uid : str
+    number : int
+        From 1; a late or changed slice makes the next one.
+    state : State
+    reason : str, optional
+        Why it was skipped or failed, as a word.
+    detail : str, optional
+        The same for people.
+    warnings : tuple of str
+        What a reader of the result has to know.
+    maxima : dict of str to float, optional
+        Highest probability of each finding.
+    instances : int
+        How many count.
+    attempts : int
+        How often a worker has begun with it.
+    arrivals : int
+        How often an instance came for it: tells whether one came meanwhile.
+    last_instance_at, updated_at : datetime
+        UTC.
+    released_at : datetime, optional
+        When the association that brought the last slice ended, UTC.
+    """
+
+    id: int
+    study_instance_uid: str
+    series_instance_uid: str
+    number: int
+    state: State
+    reason: str | None
+    detail: str | None
+    warnings: tuple[str, ...]
+    maxima: dict[str, float] | None
+    instances: int
+    attempts: int
+    arrivals: int
+    last_instance_at: datetime
+    updated_at: datetime
+    released_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A state that a revision came into."""
+
+    at: datetime
+    state: State
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A result object of a revision; its path is relative to the spool's results."""
+
+    kind: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One object on its way to one destination."""
+
+    id: int
+    revision_id: int
+    destination: str
+    state: DeliveryState
+    attempts: int
+    first_tried_at: datetime | None
+    next_try_at: datetime | None
+    detail: str | None
+    result: Result

@@ -1,0 +1,102 @@
+"""The ledger's tables, the same in SQLite and PostgreSQL.
+
+`due_at` of a revision and `next_try_at` of a delivery say when the row will
+have stood still too long. The sweeper looks for these alone, so its work grows
+with what is under way and not with what was ever seen.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+UID = sa.String(64)
+Seconds = sa.Double  # seconds since 1970, UTC
+Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.UniqueConstraint("series_instance_uid", "study_instance_uid"),
+)
+
+revision = sa.Table(
+    "revision",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("series_id", sa.ForeignKey("series.id"), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.String(64)),
+    sa.Column("detail", sa.Text),
+    sa.Column("warnings", sa.JSON, nullable=False),
+    sa.Column("maxima", sa.JSON),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("arrivals", sa.Integer, nullable=False),
+    sa.Column("last_instance_at", Seconds, nullable=False),
+    sa.Column("released_at", Seconds),
+    sa.Column("updated_at", Seconds, nullable=False),
+    sa.Column("due_at", Seconds),
+    sa.UniqueConstraint("series_id", "number"),
+    sa.Index("revision_due", "due_at"),
+    sa.Index("revision_updated", "updated_at"),
+)
+
+# An instance counts for the revisions from `from_revision` up to, but not
+# including, `to_revision`, at which another content took its place.
+instance = sa.Table(
+    "instance",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("series_id", sa.ForeignKey("series.id"), nullable=False),
+    sa.Column("sop_instance_uid", UID, nullable=False),
+    sa.Column("sop_class_uid", UID, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sender", sa.String(16), nullable=False),
+    sa.Column("received_at", Seconds, nullable=False),
+    sa.Column("from_revision", sa.Integer, nullable=False),
+    sa.Column("to_revision", sa.Integer),
+    sa.Index("instance_of_series", "series_id", "sop_instance_uid"),
+)
+
+event = sa.Table(
+    "event",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("revision_id", sa.ForeignKey("revision.id"), nullable=False, index=True),
+    sa.Column("at", Seconds, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("detail", sa.Text),
+)
+
+result = sa.Table(
+    "result",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("revision_id", sa.ForeignKey("revision.id"), nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("sop_class_uid", UID, nullable=False),
+    sa.Column("sop_instance_uid", UID, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+)
+
+delivery = sa.Table(
+    "delivery",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("revision_id", sa.ForeignKey("revision.id"), nullable=False),
+    sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_tried_at", Seconds),
+    sa.Column("next_try_at", Seconds),
+    sa.Column("detail", sa.Text),
+    sa.UniqueConstraint("result_id", "destination"),
+    sa.Index("delivery_of_revision", "revision_id", "destination"),
+    sa.Index("delivery_due", "next_try_at"),
+)

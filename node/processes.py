@@ -1,0 +1,51 @@
+"""Processes that end with the one that started them."""
+
+import ctypes
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def start_process(
+    command: Sequence[str], log: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a process that is told to end when this one is gone, however it went.
+
+    Parameters
+    ----------
+    command : sequence of str
+    log : pathlib.Path, optional
+        Takes what the process prints; without it goes to this one's stderr.
+    """
+    output = log.open("ab") if log is not None else None
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            start_new_session=True,  # Ctrl-C is for the supervisor, which ends them in order
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  no threads are started before
+        )
+    finally:
+        if output is not None:
+            output.close()
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def end_process(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
+    """Ask a process to end, and end it if it does not."""
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,258 @@
+"""Station 1: take instances from modalities and PACS, and lose none.
+
+C-STORE answers Success only after the file is on the disk and the ledger knows
+of it.
+
+References
+----------
+Storage Service Class and its status codes: DICOM PS3.4, B.2.3. Verification
+Service Class: PS3.4, A.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from io import BytesIO
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+from pynetdicom import evt
+from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml.errors import first_line
+from node.dicom import IMPLEMENTATION_CLASS_UID, application_entity, send_without_delay
+from node.errors import ConfigError, RefusedInstance, SpoolError
+from node.ledger import Instance, Ledger, Outcome
+from node.settings import Settings
+from node.spool import Spool, digest_of, is_uid
+
+log = logging.getLogger(__name__)
+
+STORAGE_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+
+_HEADER_TAGS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+
+
+class Status(IntEnum):
+    """Answers to C-STORE (PS3.4, table B.2-1)."""
+
+    SUCCESS = 0x0000
+    OUT_OF_RESOURCES = 0xA700
+    DOES_NOT_MATCH_SOP_CLASS = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
+
+
+def transfer_syntaxes() -> list[UID]:
+    """Every transfer syntax that the installed decoders can decode."""
+    return [uid for uid in AllTransferSyntaxes if _is_decodable(uid)]
+
+
+def _is_decodable(uid: UID) -> bool:
+    try:
+        return bool(get_decoder(uid).is_available)
+    except NotImplementedError:
+        return False
+
+
+def start_receiver(settings: Settings, spool: Spool, ledger: Ledger) -> "Receiver":
+    """Open the port and answer associations in threads of their own.
+
+    Raises
+    ------
+    ConfigError
+        If the port cannot be opened.
+    """
+    ae = application_entity(settings.dicom.ae_title)
+    ae.maximum_associations = settings.dicom.max_associations
+    ae.add_supported_context(Verification, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+    for storage_class in STORAGE_CLASSES:
+        ae.add_supported_context(storage_class, transfer_syntaxes())
+
+    receiver = Receiver(settings, spool, ledger)
+    address = (settings.dicom.host, settings.dicom.port)
+    try:
+        receiver.server = ae.start_server(
+            address,
+            block=False,
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, send_without_delay),
+                (evt.EVT_C_ECHO, lambda _event: Status.SUCCESS),
+                (evt.EVT_C_STORE, receiver.handle_store),
+                (evt.EVT_RELEASED, receiver.handle_end),
+                (evt.EVT_ABORTED, receiver.handle_end),
+                (evt.EVT_CONN_CLOSE, receiver.handle_end),
+            ],
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; "
+            "see [dicom] host and port"
+        ) from error
+    log.info("listening on %s:%d as %s", *address, settings.dicom.ae_title)
+    return receiver
+
+
+class Receiver:
+    """The storage SCP.
+
+    Parameters
+    ----------
+    settings : Settings
+    spool : Spool
+    ledger : Ledger
+    """
+
+    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
+        self.settings = settings
+        self.spool = spool
+        self.ledger = ledger
+        self.server: Any = None
+        self._touched: dict[int, set[int]] = {}  # association -> revisions it brought slices of
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        """Close the port and abort what is still open."""
+        if self.server is not None:
+            self.server.shutdown()
+            self.server.server_close()
+
+    def handle_store(self, event: evt.Event) -> int:
+        """Answer a C-STORE request: EVT_C_STORE."""
+        content = _file_content(event)
+        try:
+            with _refusing_what_is_unreadable():
+                header = _read_header(content)
+            identity = _identify(header, event.request)
+        except RefusedInstance as refusal:
+            return self._refuse(content, refusal, event)
+        digest = digest_of(content)
+        try:
+            path = self.spool.keep(
+                identity.study, identity.series, identity.instance, digest, content
+            )
+            stored = self.ledger.store(
+                Instance(
+                    study_instance_uid=identity.study,
+                    series_instance_uid=identity.series,
+                    sop_instance_uid=identity.instance,
+                    sop_class_uid=identity.sop_class,
+                    digest=digest,
+                    path=path,
+                    sender=event.assoc.requestor.ae_title.strip(),
+                ),
+                self.settings.assemble.quiet_s,
+            )
+        except (SpoolError, SQLAlchemyError) as error:
+            log.error("instance %s was not stored: %s", identity.instance, first_line(error))
+            return Status.OUT_OF_RESOURCES
+        if stored.outcome is Outcome.CHANGED:
+            log.warning("instance %s came again with other content", identity.instance)
+        with self._lock:
+            self._touched.setdefault(id(event.assoc), set()).add(stored.revision_id)
+        return Status.SUCCESS
+
+    def handle_end(self, event: evt.Event) -> None:
+        """Look at what an association brought, once it has ended, however it did."""
+        with self._lock:
+            touched = self._touched.pop(id(event.assoc), None)
+        if touched:
+            try:
+                self.ledger.release(touched, self.settings.assemble.grace_s)
+            except SQLAlchemyError as error:  # the sweeper looks after `quiet_s` anyway
+                log.error("the end of an association was not noted: %s", first_line(error))
+
+    def _refuse(self, content: bytes, refusal: RefusedInstance, event: evt.Event) -> int:
+        sender = event.assoc.requestor.ae_title.strip()
+        try:
+            folder = self.spool.quarantine(content, f"from {sender}: {refusal}")
+        except SpoolError as error:
+            log.error("instance from %s refused (%s) and not kept: %s", sender, refusal, error)
+            return Status.OUT_OF_RESOURCES
+        log.warning("instance from %s refused, see %s: %s", sender, folder, refusal)
+        return refusal.status
+
+
+@dataclass(frozen=True)
+class _Identity:
+    sop_class: str
+    study: str
+    series: str
+    instance: str
+
+
+def _file_content(event: evt.Event) -> bytes:
+    """The instance as a file (PS3.10, 7.1), the same bytes whoever sends it."""
+    received = event.file_meta
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = received.MediaStorageSOPClassUID
+    meta.MediaStorageSOPInstanceUID = received.MediaStorageSOPInstanceUID
+    meta.TransferSyntaxUID = received.TransferSyntaxUID
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    dataset = event.request.DataSet.getvalue() if event.request.DataSet else b""
+    return b"\x00" * 128 + b"DICM" + encode_file_meta(meta) + dataset
+
+
+@contextmanager
+def _refusing_what_is_unreadable() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # a hostile dataset can raise anything from the parser
+        raise RefusedInstance(
+            f"the dataset cannot be read: {first_line(error)}", Status.CANNOT_UNDERSTAND
+        ) from error
+
+
+def _read_header(content: bytes) -> Dataset:
+    header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=_HEADER_TAGS)
+    for keyword in _HEADER_TAGS:
+        header.get(keyword)  # values are decoded when they are asked for
+    return header
+
+
+def _identify(header: Dataset, request: Any) -> _Identity:
+    """The UIDs of an instance, as far as they can be trusted.
+
+    Raises
+    ------
+    RefusedInstance
+        If one is missing or invalid, or another one than the command says.
+    """
+    found = {keyword: str(header.get(keyword, "") or "") for keyword in _HEADER_TAGS}
+    for keyword, value in found.items():
+        if not is_uid(value):
+            what = "is missing" if not value else f"is not a UID: {value[:80]!r}"
+            raise RefusedInstance(f"{keyword} {what}", Status.CANNOT_UNDERSTAND)
+    for keyword, commanded in (
+        ("SOPClassUID", request.AffectedSOPClassUID),
+        ("SOPInstanceUID", request.AffectedSOPInstanceUID),
+    ):
+        if found[keyword] != str(commanded):
+            raise RefusedInstance(
+                f"{keyword} is {found[keyword]} in the dataset and {str(commanded)[:80]!r} "
+                "in the command",
+                Status.DOES_NOT_MATCH_SOP_CLASS,
+            )
+    return _Identity(
+        sop_class=found["SOPClassUID"],
+        study=found["StudyInstanceUID"],
+        series=found["SeriesInstanceUID"],
+        instance=found["SOPInstanceUID"],
+    )

@@ -1,0 +1,95 @@
+"""The sweeper: looks for rows of the ledger that have stood still too long.
+
+It moves on what has come to rest, takes back what a dead worker held, and sends
+hints again that were lost. Any number of sweepers may run: each step of a row
+is a compare-and-set that one of them wins.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from ml.errors import first_line
+from node.assemble import assemble
+from node.hints import Hints, Queue
+from node.ledger import HINT_S, Ledger, Revision, State
+from node.settings import Settings
+from node.spool import Spool
+
+log = logging.getLogger(__name__)
+
+INTERVAL_S = 0.5
+"""Between two looks, seconds."""
+
+
+class Sweeper:
+    """Sweeps until it is told to stop.
+
+    Parameters
+    ----------
+    settings : Settings
+    spool : Spool
+    ledger : Ledger
+    hints : Hints
+    """
+
+    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger, hints: Hints) -> None:
+        self.settings = settings
+        self.spool = spool
+        self.ledger = ledger
+        self.hints = hints
+
+    def run(self, stop: threading.Event) -> None:
+        """Sweep at every interval; an error is logged and does not end it."""
+        while not stop.wait(INTERVAL_S):
+            for step in (self.assemble, self.take_back, self.hint_analyze, self.hint_deliver):
+                self._guard(step)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:  # a database that is away comes back; sweeping must go on
+            log.error("sweeping (%s): %s", step.__name__, first_line(error))
+
+    def assemble(self) -> None:
+        """Move on what was received and has come to rest."""
+        for revision in self.ledger.due(State.RECEIVING):
+            try:
+                is_ready = assemble(
+                    revision, self.ledger, self.spool, self.settings, self._now()
+                )
+            except Exception:  # one odd series must not hold the others up
+                log.exception("series %s cannot be assembled", revision.series_instance_uid)
+                self._later(revision, self.settings.assemble.quiet_s)
+                continue
+            if is_ready:
+                self.hints.analyze(revision.id)
+
+    def take_back(self) -> None:
+        """Take series back from workers that are silent."""
+        for revision in self.ledger.due(State.ANALYZING):
+            log.warning("the worker of series %s is silent", revision.series_instance_uid)
+            if self.ledger.take_back(revision, self.settings.analyze.max_attempts):
+                self.hints.analyze(revision.id)
+
+    def hint_analyze(self) -> None:
+        """Send lost hints about ready series again."""
+        waiting = self.ledger.due(State.READY)
+        if waiting and self.hints.is_empty(Queue.ANALYZE):
+            for revision in waiting:
+                self.hints.analyze(revision.id)
+                self._later(revision, HINT_S)
+
+    def hint_deliver(self) -> None:
+        """Send hints about deliveries whose time has come."""
+        waiting = self.ledger.due_deliveries()
+        if waiting and self.hints.is_empty(Queue.DELIVER):
+            for revision_id, destination in waiting:
+                self.hints.deliver(revision_id, destination)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self.ledger.clock(), UTC)
+
+    def _later(self, revision: Revision, pause_s: float) -> None:
+        self.ledger.postpone(revision, self._now() + timedelta(seconds=pause_s))

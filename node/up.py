@@ -1,0 +1,171 @@
+"""The whole node on one machine: broker, receiver and workers, kept running."""
+
+import fcntl
+import logging
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from node.broker import EmbeddedBroker, broker_url, check_broker
+from node.errors import ConfigError
+from node.hints import Queue
+from node.processes import end_process, start_process
+from node.settings import Settings
+
+log = logging.getLogger(__name__)
+
+END_TIMEOUT_S = 20.0
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+SETTLED_S = 60.0
+"""A part that ran for this long starts with the first pause again when it ends."""
+
+
+@dataclass
+class _Part:
+    """A process that is started again whenever it ends."""
+
+    name: str
+    start: Callable[[], "subprocess.Popen[bytes]"]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    pause_s: float = field(default=FIRST_PAUSE_S)
+
+    def keep_running(self, now: float) -> None:
+        if self.process is not None and self.process.poll() is not None:
+            log.error("%s ended with %s, starting again", self.name, self.process.returncode)
+            if now - self.started_at > SETTLED_S:
+                self.pause_s = FIRST_PAUSE_S
+            self.process = None
+            self.start_at = now + self.pause_s
+            self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
+        if self.process is None and now >= self.start_at:
+            try:
+                self.process, self.started_at = self.start(), now
+            except (ConfigError, OSError) as error:
+                log.error("%s cannot be started: %s", self.name, error)
+                self.start_at = now + self.pause_s
+
+
+class Supervisor:
+    """Starts the parts of a node and starts them again when they end.
+
+    Parameters
+    ----------
+    settings : Settings
+    config : pathlib.Path, optional
+        The file that the parts read their settings from.
+    verbose : bool
+        Whether the parts log what they do.
+    log_file : pathlib.Path, optional
+        Takes what the parts print, instead of this process's stderr.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        config: Path | None,
+        *,
+        verbose: bool = False,
+        log_file: Path | None = None,
+    ) -> None:
+        self.settings = settings
+        self._config = config
+        self._verbose = verbose
+        self._log_file = log_file
+        self._broker: EmbeddedBroker | None = None
+        self._parts: list[_Part] = []
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """Name and process id of every part that runs."""
+        return {p.name: p.process.pid for p in self._parts if p.process is not None}
+
+    def start(self) -> None:
+        """Start every part.
+
+        Raises
+        ------
+        ConfigError
+            If the broker does not answer.
+        """
+        if self.settings.broker.url:
+            check_broker(broker_url(self.settings))
+        else:
+            self._broker = EmbeddedBroker(self.settings.home)
+            broker = _Part("broker", self._broker.start)
+            broker.process, broker.started_at = self._broker.start(), time.monotonic()
+            self._parts.append(broker)
+        for name, arguments in (
+            ("receive", ["receive"]),
+            ("analyze", ["work", "--queue", Queue.ANALYZE]),
+            ("deliver", ["work", "--queue", Queue.DELIVER]),
+        ):
+            self._parts.append(_Part(name, self._starter(arguments)))
+        self.keep_running()
+
+    def _starter(self, arguments: list[str]) -> Callable[[], "subprocess.Popen[bytes]"]:
+        command = [sys.executable, "-m", "node", *arguments]
+        if self._config is not None:
+            command += ["--config", str(self._config)]
+        if self._verbose:
+            command.append("--verbose")
+        return lambda: start_process(command, log=self._log_file)
+
+    def keep_running(self) -> None:
+        """Start again what has ended."""
+        for part in self._parts:
+            part.keep_running(time.monotonic())
+
+    def stop(self) -> None:
+        """End every part, the last one started first."""
+        for part in reversed(self._parts):
+            if part.process is not None:
+                end_process(part.process, END_TIMEOUT_S)
+        if self._broker is not None:
+            self._broker.forget()
+
+
+@contextmanager
+def one_at_a_time(home: Path) -> Iterator[None]:
+    """Hold the home for one node.
+
+    Raises
+    ------
+    ConfigError
+        If another one runs in it.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "up.lock").open("w")
+    except OSError as error:
+        raise ConfigError(f"home {home} cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"another `ichnode up` runs in {home}") from None
+        yield
+
+
+def up(settings: Settings, config: Path | None, *, verbose: bool) -> None:
+    """Run the node until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    supervisor = Supervisor(settings, config, verbose=verbose)
+    with one_at_a_time(settings.home):
+        try:
+            supervisor.start()
+            while not stop.wait(0.2):
+                supervisor.keep_running()
+        finally:
+            log.info("stopping")
+            supervisor.stop()

@@ -1,0 +1,208 @@
+"""A worker: takes Celery's hints and does what the ledger says is to be done."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ml.errors import IchnodeError, first_line
+from node.analyze import Analysis, Analyzer, analyze
+from node.deliver import deliver
+from node.headers import read_headers
+from node.hints import Hints, Queue, celery_app, task_name
+from node.judgement import digest_of_instances
+from node.ledger import Claim, Ledger, Result, open_ledger
+from node.report import Kind, ResultObject, ResultReference, build
+from node.settings import Settings
+from node.spool import Spool
+from node.summary import maxima
+
+log = logging.getLogger(__name__)
+
+PAUSE_AFTER_ERROR_S = 10.0
+"""Before an unexpected error is tried again, times the number of attempts, seconds."""
+
+
+class Worker:
+    """What the tasks of one worker process share.
+
+    Parameters
+    ----------
+    settings : Settings
+    ledger : Ledger
+    spool : Spool
+    hints : Hints
+    analyzer : Analyzer, optional
+        None in a worker that only delivers.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        spool: Spool,
+        hints: Hints,
+        analyzer: Analyzer | None,
+    ) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.spool = spool
+        self.hints = hints
+        self.analyzer = analyzer
+        self._one_at_a_time = threading.Lock()  # one model, one GPU
+
+    def analyze(self, revision_id: int) -> None:
+        """Stations analyze and report, for one revision; nothing if another has done it."""
+        assert self.analyzer is not None
+        with self._one_at_a_time:
+            claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
+            if claim is None:
+                return
+            if not self.ledger.is_newest(claim.revision):
+                self.ledger.supersede(claim)
+                return
+            try:
+                with self._staying_alive(claim):
+                    analysis = self._analyze(claim, self.analyzer)
+                    results = self._report(claim, analysis)
+            except IchnodeError as error:
+                log.error("series %s failed: %s", claim.revision.series_instance_uid, error)
+                self.ledger.fail(claim, type(error).__name__, str(error))
+                return
+            except Exception as error:
+                log.exception("series %s", claim.revision.series_instance_uid)
+                self._after_unexpected(claim, error)
+                return
+        destinations = [destination.name for destination in self.settings.destinations]
+        reported = self.ledger.report(
+            claim,
+            results,
+            destinations,
+            warnings=analysis.judgement.warnings,
+            maxima=maxima(analysis.judgement),
+        )
+        if reported:
+            log.info("series %s is reported", claim.revision.series_instance_uid)
+            for destination in destinations:
+                self.hints.deliver(revision_id, destination)
+
+    def _analyze(self, claim: Claim, analyzer: Analyzer) -> Analysis:
+        instances = self.ledger.instances(claim.revision)
+        for instance in instances:
+            self.spool.check(instance.path, instance.digest)
+        series = read_headers([self.spool.path(instance.path) for instance in instances])
+        digest = digest_of_instances((i.sop_instance_uid, i.digest) for i in instances)
+        return analyze(analyzer, series, digest, claim.revision.warnings)
+
+    def _report(self, claim: Claim, analysis: Analysis) -> list[Result]:
+        revision = claim.revision
+        folder = self.spool.results_folder(
+            revision.study_instance_uid, revision.series_instance_uid, revision.number
+        )
+        before = self.ledger.predecessor(revision, Kind.STRUCTURED_REPORT)
+        objects = build(
+            analysis.judgement,
+            analysis.volume,
+            analysis.sources,
+            folder,
+            revision=revision.number,
+            predecessor=None
+            if before is None
+            else ResultReference(
+                before.series_instance_uid, before.sop_class_uid, before.sop_instance_uid
+            ),
+            # Not the clock: doing this step again must give the same bytes.
+            created=revision.last_instance_at,
+        )
+        return [_as_result(item, self.spool.results) for item in objects]
+
+    def _after_unexpected(self, claim: Claim, error: Exception) -> None:
+        detail = f"{type(error).__name__}: {first_line(error)}"
+        if claim.attempt >= self.settings.analyze.max_attempts:
+            self.ledger.fail(claim, "error", detail)
+        else:
+            self.ledger.yield_claim(claim, detail, PAUSE_AFTER_ERROR_S * claim.attempt)
+
+    @contextmanager
+    def _staying_alive(self, claim: Claim) -> Iterator[None]:
+        """Extend the lease of a claim while the work goes on."""
+        lease_s = self.settings.analyze.lease_s
+        done = threading.Event()
+
+        def extend() -> None:
+            while not done.wait(lease_s / 3):
+                try:
+                    self.ledger.extend(claim, lease_s)
+                except Exception as error:  # the next one may succeed
+                    log.warning("a lease was not extended: %s", first_line(error))
+
+        thread = threading.Thread(target=extend, daemon=True, name="lease")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def deliver(self, revision_id: int, destination: str) -> None:
+        """Station deliver, for one revision and destination."""
+        stored = deliver(revision_id, destination, self.ledger, self.spool, self.settings)
+        if stored:
+            log.info("%d objects of revision %d stored in %s", stored, revision_id, destination)
+
+
+def _as_result(item: ResultObject, results: Path) -> Result:
+    return Result(
+        item.kind,
+        item.series_instance_uid,
+        item.sop_class_uid,
+        item.sop_instance_uid,
+        item.path.relative_to(results),
+    )
+
+
+def run_worker(settings: Settings, url: str, queues: Sequence[Queue], threads: int) -> None:
+    """Serve queues until the process is told to end.
+
+    Parameters
+    ----------
+    settings : Settings
+    url : str
+        The broker.
+    queues : sequence of Queue
+    threads : int
+        Deliveries at the same time; series are judged one at a time.
+
+    Raises
+    ------
+    BundleError
+        If it is to analyze and the model cannot be loaded.
+    """
+    analyzer = Analyzer.load(settings) if Queue.ANALYZE in queues else None
+    if analyzer is not None:
+        model = analyzer.model
+        log.info("model %s %s on %s", model.name, model.version, analyzer.detector.device)
+    worker = Worker(
+        settings,
+        open_ledger(settings.ledger_url),
+        Spool(settings.home),
+        Hints(url, settings),
+        analyzer,
+    )
+    app = celery_app(url, settings)
+    app.task(worker.analyze, name=task_name(Queue.ANALYZE))
+    app.task(worker.deliver, name=task_name(Queue.DELIVER))
+    # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
+    app.worker_main(
+        [
+            "worker",
+            "--quiet",
+            "--pool=threads",
+            f"--concurrency={threads}",
+            f"--queues={','.join(queues)}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
