@@ -1,0 +1,104 @@
+"""The judged instances, checked: results refer to them and belong to their study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from ml.geometry import ImagePlane
+from ml.series import Slice, Volume, read_frames
+from node.judgement import Judgement
+from node.report.errors import ReportError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A judgement together with what it was made from.
+
+    Parameters
+    ----------
+    judgement : Judgement
+        What the model says.
+    volume : Volume
+        What it looked at.
+    headers : dict of str to pydicom.Dataset
+        Of every instance of the series by SOP Instance UID: those with a
+        judged slice first, from foot to head.
+    planes : dict
+        Plane of every frame, by SOP Instance UID and frame number.
+    """
+
+    judgement: Judgement
+    volume: Volume
+    headers: dict[str, Dataset]
+    planes: dict[tuple[str, int | None], ImagePlane | None]
+
+    @classmethod
+    def of(cls, judgement: Judgement, volume: Volume, sources: Sequence[Dataset]) -> "Origin":
+        """Bring a judgement together with its sources.
+
+        Raises
+        ------
+        ReportError
+            If they do not belong together, or cannot be referred to.
+        """
+        if volume.slices != judgement.slices or len(judgement.probabilities) != len(volume):
+            raise ReportError(
+                f"series {judgement.series_instance_uid}: the judgement and the volume "
+                "do not have the same slices"
+            )
+        if not volume.slices:
+            raise ReportError(f"series {judgement.series_instance_uid}: no slice was judged")
+        by_uid = {str(source.get("SOPInstanceUID", "")): source for source in sources}
+        for source in sources:
+            _check_reference(source, judgement)
+        judged = list(dict.fromkeys(item.sop_instance_uid for item in volume.slices))
+        missing = [uid for uid in judged if uid not in by_uid]
+        if missing:
+            raise ReportError(
+                f"series {judgement.series_instance_uid}: no header of {len(missing)} judged "
+                f"instances, the first is {missing[0]}"
+            )
+        others = sorted(by_uid.keys() - set(judged))
+        headers = {uid: by_uid[uid] for uid in (*judged, *others)}
+        planes = {
+            (uid, frame.frame_number): frame.plane
+            for uid in judged
+            for frame in read_frames(headers[uid], Path(uid))
+        }
+        return cls(judgement, volume, headers, planes)
+
+    @property
+    def template(self) -> Dataset:
+        """The header that patient and study are copied from."""
+        return next(iter(self.headers.values()))
+
+    def header(self, item: Slice) -> Dataset:
+        """Header of the instance that a slice stands in."""
+        return self.headers[item.sop_instance_uid]
+
+    def plane(self, item: Slice) -> ImagePlane | None:
+        """Plane of a slice, None where it is not known."""
+        return self.planes.get((item.sop_instance_uid, item.frame_number))
+
+
+def _check_reference(source: Dataset, judgement: Judgement) -> None:
+    series = judgement.series_instance_uid
+    for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
+        uid = UID(str(source.get(keyword) or ""))
+        if not uid.is_valid:  # PS3.5, 9.1
+            raise ReportError(
+                f"results cannot refer to series {series}: its {keyword} {str(uid)!r} is not "
+                "a valid UID; give the series valid UIDs before it is sent"
+            )
+    for keyword, expected in (
+        ("StudyInstanceUID", judgement.study_instance_uid),
+        ("SeriesInstanceUID", series),
+    ):
+        if source[keyword].value != expected:
+            raise ReportError(
+                f"instance {source.SOPInstanceUID} has {keyword} {source[keyword].value}, "
+                f"the judgement {expected}"
+            )
