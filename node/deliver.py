@@ -8,10 +8,12 @@ Storage Service Class, status codes: DICOM PS3.4, B.2.3.
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pydicom
+import pydicom.filereader
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
@@ -20,7 +22,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from ml.errors import first_line
 from node.dicom import application_entity, send_without_delay
 from node.errors import DeliveryError
-from node.ledger import Delivery, Ledger, Result
+from node.ledger import Delivery, Ledger
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
 
@@ -61,17 +63,21 @@ def deliver(
     peer = settings.destination(destination)
     if peer is None:
         for delivery in deliveries:
-            ledger.give_up(delivery, f"no destination {destination!r} in the configuration any more")
+            ledger.give_up(
+                delivery, f"no destination {destination!r} in the configuration any more"
+            )
         return 0
     stored = 0
     waiting = list(deliveries)
     try:
-        with Sender(settings.dicom.ae_title, peer, _classes(deliveries), settings.deliver) as sender:
+        with Sender(
+            settings.dicom.ae_title, peer, _classes(deliveries), settings.deliver
+        ) as sender:
             extended = time.monotonic()
             for delivery in deliveries:
                 try:
-                    remark = sender.send(delivery.result, spool.results / delivery.result.path)
-                except _NotTaken as refusal:
+                    remark = sender.send(spool.results / delivery.result.path)
+                except NotTakenError as refusal:
                     _try_again(delivery, str(refusal), ledger, settings.deliver)
                 else:
                     ledger.sent(delivery, remark)
@@ -101,7 +107,7 @@ def _try_again(delivery: Delivery, why: str, ledger: Ledger, rules: DeliverSetti
         ledger.try_again(delivery, now + pause, why)
 
 
-class _NotTaken(DeliveryError):
+class NotTakenError(DeliveryError):
     """The peer answered, but did not store this object; others may still go."""
 
 
@@ -124,7 +130,12 @@ class Sender:
     """
 
     def __init__(
-        self, ae_title: str, peer: Destination, classes: Sequence[str], rules: DeliverSettings
+        self,
+        ae_title: str,
+        peer: Destination,
+        classes: Sequence[str],
+        rules: DeliverSettings,
+        syntaxes: Sequence[str] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     ) -> None:
         self.peer = peer
         self.ae = application_entity(ae_title)
@@ -134,8 +145,8 @@ class Sender:
         self.ae.network_timeout = rules.timeout_s
         for sop_class in classes:
             # A context each, so that the peer's choice of one does not hide the other.
-            self.ae.add_requested_context(UID(sop_class), ExplicitVRLittleEndian)
-            self.ae.add_requested_context(UID(sop_class), ImplicitVRLittleEndian)
+            for syntax in syntaxes:
+                self.ae.add_requested_context(UID(sop_class), UID(syntax))
         self.association: Association | None = None
 
     def __enter__(self) -> "Sender":
@@ -176,14 +187,13 @@ class Sender:
         if status.get("Status") != 0:
             raise DeliveryError(f"{self._where} does not answer a C-ECHO with Success")
 
-    def send(self, result: Result, path: Path) -> str | None:
+    def send(self, path: Path) -> str | None:
         """Store one object.
 
         Parameters
         ----------
-        result : Result
         path : pathlib.Path
-            Where it lies.
+            Its file.
 
         Returns
         -------
@@ -192,7 +202,7 @@ class Sender:
 
         Raises
         ------
-        _NotTaken
+        NotTakenError
             If the peer answers that it has not.
         DeliveryError
             If it does not answer: the association is of no more use.
@@ -200,18 +210,19 @@ class Sender:
         association = self.association
         if association is None or not association.is_established:
             raise DeliveryError(f"{self._where} has ended the association")
-        accepted = {
-            syntax
-            for context in association.accepted_contexts
-            if context.abstract_syntax == result.sop_class_uid
-            for syntax in context.transfer_syntax
-        }
-        if not accepted:
-            raise _NotTaken(f"{self._where} does not accept {UID(result.sop_class_uid).name}")
         try:
-            as_it_is = ExplicitVRLittleEndian in accepted
-            status = association.send_c_store(path if as_it_is else pydicom.dcmread(path))
-        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+            meta = pydicom.filereader.read_file_meta_info(path)
+            sop_class, syntax = meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
+            accepted = {
+                accepted
+                for context in association.accepted_contexts
+                if context.abstract_syntax == sop_class
+                for accepted in context.transfer_syntax
+            }
+            if not accepted:
+                raise NotTakenError(f"{self._where} does not accept {UID(sop_class).name}")
+            status = association.send_c_store(path if syntax in accepted else pydicom.dcmread(path))
+        except (OSError, RuntimeError, ValueError, AttributeError, InvalidDicomError) as error:
             raise DeliveryError(f"{path.name} cannot be sent: {first_line(error)}") from error
         code = status.get("Status")
         if code is None:
@@ -221,7 +232,41 @@ class Sender:
         if code in _WARNINGS:
             return f"stored with warning 0x{code:04X}"
         comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
-        raise _NotTaken(f"{self._where} answers 0x{code:04X}{comment}")
+        raise NotTakenError(f"{self._where} answers 0x{code:04X}{comment}")
+
+
+def store_files(
+    ae_title: str, peer: Destination, files: Sequence[Path], progress: Callable[[], None]
+) -> list[tuple[Path, str]]:
+    """Send files as they are, on one association.
+
+    Parameters
+    ----------
+    ae_title : str
+        Calling AE title.
+    peer : Destination
+    files : sequence of pathlib.Path
+        With file meta information.
+    progress : callable
+        Called after each file.
+
+    Returns
+    -------
+    list of tuple
+        Files that the peer did not take, and why.
+    """
+    metas = [pydicom.filereader.read_file_meta_info(file) for file in files]
+    classes = sorted({str(meta.MediaStorageSOPClassUID) for meta in metas})
+    syntaxes = sorted({str(meta.TransferSyntaxUID) for meta in metas} | {ImplicitVRLittleEndian})
+    refused = []
+    with Sender(ae_title, peer, classes, DeliverSettings(), syntaxes) as sender:
+        for file in files:
+            try:
+                sender.send(file)
+            except NotTakenError as error:
+                refused.append((file, str(error)))
+            progress()
+    return refused
 
 
 def echo(ae_title: str, peer: Destination, timeout_s: float) -> None:

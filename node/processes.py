@@ -10,9 +10,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def start_process(
-    command: Sequence[str], log: Path | None = None
-) -> "subprocess.Popen[bytes]":
+def start_process(command: Sequence[str], log: Path | None = None) -> "subprocess.Popen[bytes]":
     """Start a process that is told to end when this one is gone, however it went.
 
     Parameters

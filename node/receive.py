@@ -20,12 +20,11 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
     AllTransferSyntaxes,
     CTImageStorage,
-    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -206,7 +205,7 @@ def _file_content(event: evt.Event) -> bytes:
     meta.MediaStorageSOPInstanceUID = received.MediaStorageSOPInstanceUID
     meta.TransferSyntaxUID = received.TransferSyntaxUID
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    dataset = event.request.DataSet.getvalue() if event.request.DataSet else b""
+    dataset = event.encoded_dataset(include_meta=False)
     return b"\x00" * 128 + b"DICM" + encode_file_meta(meta) + dataset
 
 

@@ -20,6 +20,9 @@ from pathlib import Path
 
 from node.errors import SpoolError
 
+PROBABILITIES = "probabilities.json"
+"""The file beside a revision's result objects that holds every slice's probabilities."""
+
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 
@@ -137,7 +140,9 @@ class Spool:
             for folder in fresh:
                 _sync_folder(folder.parent)
         except OSError as error:
-            raise SpoolError(f"the spool {self.folder} cannot be written: {error.strerror}") from error
+            raise SpoolError(
+                f"the spool {self.folder} cannot be written: {error.strerror}"
+            ) from error
         return relative
 
     def quarantine(self, content: bytes, reason: str) -> Path:
@@ -183,7 +188,9 @@ class Spool:
         try:
             content = self.path(relative).read_bytes()
         except OSError as error:
-            raise SpoolError(f"{relative} cannot be read from the spool: {error.strerror}") from error
+            raise SpoolError(
+                f"{relative} cannot be read from the spool: {error.strerror}"
+            ) from error
         if digest_of(content) != digest:
             raise SpoolError(f"{relative} is not what was received: its digest differs")
 

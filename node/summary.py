@@ -43,13 +43,13 @@ def series_json(judgement: Judgement) -> dict[str, Any]:
 
 
 def skipped_json(
-    study: str, series: str, reason: str, warnings: tuple[str, ...] = ()
+    study: str, series: str, reason: str, warnings: tuple[str, ...], *, state: str = "skipped"
 ) -> dict[str, Any]:
     """A series that is not judged, in the same form."""
     return {
         "study_instance_uid": study,
         "series_instance_uid": series,
-        "state": "skipped",
+        "state": state,
         "reason": reason,
         "warnings": list(warnings),
         "probabilities": None,

@@ -56,9 +56,7 @@ class Sweeper:
         """Move on what was received and has come to rest."""
         for revision in self.ledger.due(State.RECEIVING):
             try:
-                is_ready = assemble(
-                    revision, self.ledger, self.spool, self.settings, self._now()
-                )
+                is_ready = assemble(revision, self.ledger, self.spool, self.settings, self._now())
             except Exception:  # one odd series must not hold the others up
                 log.exception("series %s cannot be assembled", revision.series_instance_uid)
                 self._later(revision, self.settings.assemble.quiet_s)

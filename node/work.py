@@ -1,5 +1,6 @@
 """A worker: takes Celery's hints and does what the ledger says is to be done."""
 
+import json
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,8 +16,8 @@ from node.judgement import digest_of_instances
 from node.ledger import Claim, Ledger, Result, open_ledger
 from node.report import Kind, ResultObject, ResultReference, build
 from node.settings import Settings
-from node.spool import Spool
-from node.summary import maxima
+from node.spool import PROBABILITIES, Spool, write_durably
+from node.summary import maxima, model_json, series_json
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +116,11 @@ class Worker:
             # Not the clock: doing this step again must give the same bytes.
             created=revision.last_instance_at,
         )
+        document = {
+            "model": model_json(analysis.judgement.model),
+            "series": [series_json(analysis.judgement)],
+        }
+        write_durably(folder / PROBABILITIES, json.dumps(document, indent=1).encode())
         return [_as_result(item, self.spool.results) for item in objects]
 
     def _after_unexpected(self, claim: Claim, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""Station 2: is a series whole, and may the model judge it?"""
+"""Station 2: find out whether a series is whole, and whether the model may judge it."""
 
 import logging
 from datetime import datetime, timedelta

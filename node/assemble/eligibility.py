@@ -116,9 +116,7 @@ def read_traits(headers: Sequence[Dataset], rules: EligibilitySettings) -> Trait
     )
 
 
-def judge(
-    traits: Traits, arrangement: Arrangement | None, rules: EligibilitySettings
-) -> Verdict:
+def judge(traits: Traits, arrangement: Arrangement | None, rules: EligibilitySettings) -> Verdict:
     """Decide whether a series is judged.
 
     Parameters

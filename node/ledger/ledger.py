@@ -433,18 +433,14 @@ class Ledger:
             _revision.c.attempts == claim.attempt,
         )
 
-    def _leave(
-        self, claim: Claim, state: State, *, still_due: bool = False, **values: Any
-    ) -> bool:
+    def _leave(self, claim: Claim, state: State, *, still_due: bool = False, **values: Any) -> bool:
         now = self.clock()
         condition = self._holds(claim)
         if still_due:
             condition = sa.and_(condition, _revision.c.due_at <= now)
         with self.engine.begin() as connection:
             moved = connection.execute(
-                sa.update(_revision)
-                .where(condition)
-                .values(state=state, updated_at=now, **values)
+                sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
             )
             if moved.rowcount == 1:
                 self._note(connection, claim.revision.id, state, values.get("detail"), now)
@@ -466,19 +462,24 @@ class Ledger:
             condition = sa.and_(condition, _revision.c.arrivals == arrivals)
         with self.engine.begin() as connection:
             moved = connection.execute(
-                sa.update(_revision)
-                .where(condition)
-                .values(state=state, updated_at=now, **values)
+                sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
             )
             if moved.rowcount == 1:
                 self._note(connection, revision_id, state, values.get("detail"), now)
         return moved.rowcount == 1
 
     def _note(
-        self, connection: sa.Connection, revision_id: int, state: State, detail: str | None, at: float
+        self,
+        connection: sa.Connection,
+        revision_id: int,
+        state: State,
+        detail: str | None,
+        at: float,
     ) -> None:
         connection.execute(
-            sa.insert(schema.event).values(revision_id=revision_id, at=at, state=state, detail=detail)
+            sa.insert(schema.event).values(
+                revision_id=revision_id, at=at, state=state, detail=detail
+            )
         )
 
     # -- deliver -----------------------------------------------------------
@@ -495,7 +496,9 @@ class Ledger:
             )
             return [(row.revision_id, row.destination) for row in rows]
 
-    def claim_deliveries(self, revision_id: int, destination: str, lease_s: float) -> list[Delivery]:
+    def claim_deliveries(
+        self, revision_id: int, destination: str, lease_s: float
+    ) -> list[Delivery]:
         """Begin to send what is due of a revision to a destination.
 
         Nobody else gets the same rows before `lease_s` seconds have passed.
@@ -581,7 +584,13 @@ class Ledger:
         now = self.clock()
         if revision.state is State.FAILED:
             return self._move(
-                revision.id, State.FAILED, State.READY, reason=None, detail=None, attempts=0, due_at=now
+                revision.id,
+                State.FAILED,
+                State.READY,
+                reason=None,
+                detail=None,
+                attempts=0,
+                due_at=now,
             )
         if revision.state is State.SKIPPED and self.is_newest(revision):
             return self._move(
@@ -740,7 +749,9 @@ class Ledger:
     ) -> list[Revision]:
         counted = (
             sa.select(sa.func.count())
-            .where(_instance.c.series_id == _revision.c.series_id, _counts_for(_revision, _instance))
+            .where(
+                _instance.c.series_id == _revision.c.series_id, _counts_for(_revision, _instance)
+            )
             .correlate(_revision)
             .scalar_subquery()
             .label("instances")

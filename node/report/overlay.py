@@ -209,9 +209,9 @@ class _Panel:
         self._text(f"Slice {index + 1} of {count}", 70, 19, _WHITE)
         self._text(f"{image.position_mm:+.1f} mm", 70, 19, _WHITE, at_right=True)
         self._rule(100)
-        self._finding(judgement, index, Label.ANY, y=112, size=22, bar=14)
+        self._finding(judgement, index, Label.ANY, y=110, size=22, bar=14)
         for number, label in enumerate(SUBTYPES):
-            self._finding(judgement, index, label, y=168 + 43 * number, size=17, bar=9)
+            self._finding(judgement, index, label, y=166 + 43 * number, size=17, bar=9)
         self._rule(384)
         self._text("Any hemorrhage, foot to head", 392, 15, _GREY)
         self._curve(judgement, index, y=416, height=54)
@@ -242,7 +242,7 @@ class _Panel:
         self._text(_percent(value), y, size, colour if flagged else _WHITE, at_right=True)
         if flagged:
             self._flag(y + 0.52 * size)
-        top, bottom = self._px(y + 1.28 * size), self._px(y + 1.28 * size + bar)
+        top, bottom = self._px(y + 1.42 * size), self._px(y + 1.42 * size + bar)
         width = self.right - self.left
         self.canvas.rectangle((self.left, top, self.right - 1, bottom), fill=_TRACK)
         if value > 0:
@@ -251,7 +251,7 @@ class _Panel:
         threshold = _threshold(judgement, label)
         if threshold is not None:
             x = self.left + min(round(threshold * width), width - 1)
-            reach, line, rim = self._px(5), self._px(2), self._px(1)
+            reach, line, rim = self._px(3), self._px(2), self._px(1)
             tick = (x - line // 2, top - reach, x + (line - 1) // 2, bottom + reach)
             self.canvas.rectangle((tick[0] - rim, tick[1], tick[2] + rim, tick[3]), fill=_GROUND)
             self.canvas.rectangle(tick, fill=_WHITE)

@@ -1,0 +1,180 @@
+"""The doctor: looks at everything a node needs and says how to cure what is wrong."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ml.errors import IchnodeError, first_line
+from node.settings import Destination, Settings
+
+LITTLE_DISK_BYTES = 5 * 1024**3
+ECHO_TIMEOUT_S = 5.0
+
+
+class Health(StrEnum):
+    """How a thing is."""
+
+    GOOD = "good"
+    NOTE = "note"
+    BAD = "bad"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found out about one thing, and the cure if it is ill."""
+
+    subject: str
+    health: Health
+    text: str
+    cure: str = ""
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one after the other."""
+    yield _guarded("home", lambda: _home(settings))
+    yield _guarded("disk", lambda: _disk(settings))
+    yield _guarded("ledger", lambda: _ledger(settings), "see [ledger] url")
+    yield _guarded("broker", lambda: _broker(settings), "see [broker] url; is the Redis up?")
+    yield _guarded(
+        "port", lambda: _port(settings), "end what listens there, or change [dicom] port"
+    )
+    yield _guarded("model", lambda: _model(settings), "see [model] bundle")
+    yield _guarded("device", lambda: _device(settings), "see [analyze] device")
+    yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
+    if not settings.destinations:
+        yield Finding(
+            "destinations",
+            Health.NOTE,
+            "none: results stay in home",
+            "add a [[destinations]] table",
+        )
+    for destination in settings.destinations:
+        yield _guarded(
+            f"destination {destination.name}",
+            lambda peer=destination: _destination(settings, peer),  # type: ignore[misc]
+            f"is its address right, is it up, and does it know {settings.dicom.ae_title}?",
+        )
+
+
+def _guarded(subject: str, look: Callable[[], Finding], cure: str = "") -> Finding:
+    try:
+        return look()
+    except (IchnodeError, OSError) as error:
+        return Finding(subject, Health.BAD, first_line(error), cure)
+
+
+def _home(settings: Settings) -> Finding:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        return Finding(
+            "home",
+            Health.BAD,
+            f"{settings.home} cannot be written: {error.strerror}",
+            "change its owner, or set home to a folder that this user may write",
+        )
+    return Finding("home", Health.GOOD, str(settings.home))
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home).free
+    text = f"{free / 1024**3:.0f} GB free"
+    if free < LITTLE_DISK_BYTES:
+        return Finding("disk", Health.BAD, text, "make room: a full spool refuses images")
+    return Finding("disk", Health.GOOD, text)
+
+
+def _ledger(settings: Settings) -> Finding:
+    from node.ledger import open_ledger
+
+    ledger = open_ledger(settings.ledger_url)
+    name = ledger.engine.url.render_as_string(hide_password=True)
+    ledger.close()
+    return Finding("ledger", Health.GOOD, name)
+
+
+def _broker(settings: Settings) -> Finding:
+    from node.broker import broker_url, check_broker, find_redis, url_file
+
+    if settings.broker.url is None and not url_file(settings.home).exists():
+        return Finding("broker", Health.GOOD, f"`ichnode up` starts {find_redis()}")
+    check_broker(broker_url(settings))
+    return Finding("broker", Health.GOOD, "answers")
+
+
+def _port(settings: Settings) -> Finding:
+    from node.deliver import echo
+    from node.errors import DeliveryError
+
+    dicom = settings.dicom
+    where = f"{dicom.host}:{dicom.port}"
+    family = socket.AF_INET6 if ":" in dicom.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((dicom.host, dicom.port))
+        return Finding("port", Health.GOOD, f"{where} is free for `ichnode up`")
+    except OSError as error:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(dicom.host, dicom.host)  # noqa: S104
+        node = Destination(name="node", ae_title=dicom.ae_title, host=host, port=dicom.port)
+        try:
+            echo(dicom.ae_title, node, ECHO_TIMEOUT_S)
+        except DeliveryError:
+            return Finding(
+                "port",
+                Health.BAD,
+                f"{where} cannot be opened ({error.strerror}) and no node answers there",
+                "end what listens there, or change [dicom] host and port",
+            )
+        return Finding("port", Health.GOOD, f"a node answers a C-ECHO on {where}")
+
+
+def _model(settings: Settings) -> Finding:
+    from ml.bundle import load_bundle
+
+    bundle = load_bundle(settings.model.bundle)
+    manifest = bundle.manifest
+    name = f"{manifest.name} {manifest.version} ({manifest.backbone}, digest {bundle.digest[:12]})"
+    points = [point.name for point in manifest.operating_points]
+    if settings.model.operating_point not in points:
+        return Finding(
+            "model",
+            Health.NOTE,
+            f"{name} has no operating point {settings.model.operating_point!r}: nothing is flagged",
+            f"set [model] operating_point to one of: {', '.join(points) or 'none'}",
+        )
+    return Finding("model", Health.GOOD, name)
+
+
+def _device(settings: Settings) -> Finding:
+    import torch
+
+    from ml.detector import choose_device
+
+    device = choose_device(settings.analyze.device)
+    if device.type == "cuda":
+        return Finding("device", Health.GOOD, torch.cuda.get_device_name(device))
+    return Finding("device", Health.NOTE, f"CPU, {os.cpu_count()} cores: no GPU in use")
+
+
+def _decoders() -> Finding:
+    from node.receive import transfer_syntaxes
+
+    return Finding("decoders", Health.GOOD, f"{len(transfer_syntaxes())} transfer syntaxes")
+
+
+def _destination(settings: Settings, peer: Destination) -> Finding:
+    from node.deliver import echo
+
+    echo(settings.dicom.ae_title, peer, ECHO_TIMEOUT_S)
+    return Finding(
+        f"destination {peer.name}",
+        Health.GOOD,
+        f"{peer.ae_title} at {peer.host}:{peer.port} answers a C-ECHO",
+    )

@@ -1,0 +1,366 @@
+"""The command `ichnode`. Commands import what they need when they run: help is quick."""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
+
+import typer
+from rich.console import Console
+
+from ml.errors import BundleError, IchnodeError
+from node.errors import ConfigError
+
+if TYPE_CHECKING:
+    from node.ledger import Ledger, Revision
+    from node.settings import Settings
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+app = typer.Typer(
+    help="A DICOM node for intracranial hemorrhage on head CT: a series comes in by C-STORE, "
+    "a structured report and a secondary capture go back. [bold]Not for clinical use.[/bold]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="Configuration file; else ichnode.toml in this folder, if there.",
+        envvar="ICHNODE_CONFIG",
+        show_default=False,
+    ),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+P = ParamSpec("P")
+
+
+def _told_plainly(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn errors of ichnode into one line on stderr and an exit code."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ConfigError, BundleError) as error:
+            _stop(error, EXIT_USAGE)
+        except IchnodeError as error:
+            _stop(error, EXIT_FAILED)
+
+    return run
+
+
+def _stop(error: IchnodeError, code: int) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(
+        f"[red]ichnode:[/red] {_escaped(error)}", highlight=False
+    )
+    raise typer.Exit(code)
+
+
+def _escaped(value: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
+def _start_logging(*, verbose: bool) -> None:
+    """Log to stderr; the libraries below only when something is wrong."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        level=logging.WARNING,
+        force=True,
+    )
+    logging.captureWarnings(capture=True)
+    # They quote values of the dataset, which may be the patient's.
+    for library in ("pydicom", "py.warnings", "pynetdicom", "highdicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    logging.getLogger("node").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _settings(config: Path | None) -> "Settings":
+    from node.settings import load_settings
+
+    return load_settings(config)
+
+
+def _ledger(settings: "Settings") -> "Ledger":
+    from node.ledger import open_ledger
+
+    return open_ledger(settings.ledger_url)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"ichnode {version('ichnode')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _version_: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+@_told_plainly
+def demo(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="Your own DICOM file or folder; else a phantom is made."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything; made anew.")] = Path(
+        "ichnode-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Of the phantom.")] = 7,
+) -> None:
+    """Show the whole way on this machine: a series in, SR and secondary capture back.
+
+    Starts a node with everything embedded and a stand-in PACS, sends a synthetic
+    head CT with a known bleed over a real association, and prints what comes back.
+    """
+    from node.demo import run_demo
+
+    _start_logging(verbose=False)
+    if not run_demo(path, out, seed, Console()):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+@_told_plainly
+def up(config: Config = None, *, verbose: Verbose = False) -> None:
+    """Run the node on this machine: broker, receiver and workers, kept running.
+
+    Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
+    """
+    from node.up import up as run
+
+    _start_logging(verbose=True)
+    run(_settings(config), config, verbose=verbose)
+
+
+@app.command()
+@_told_plainly
+def receive(config: Config = None, *, verbose: Verbose = False) -> None:
+    """Receive series and assemble them (one part of `up`, for many machines)."""
+    from node.broker import broker_url
+    from node.hints import Hints
+    from node.receive import start_receiver
+    from node.spool import Spool
+    from node.sweep import Sweeper
+
+    _start_logging(verbose=verbose)
+    settings = _settings(config)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    hints = Hints(broker_url(settings), settings)
+    ledger = _ledger(settings)
+    spool = Spool(settings.home)
+    receiver = start_receiver(settings, spool, ledger)
+    try:
+        Sweeper(settings, spool, ledger, hints).run(stop)
+    finally:
+        receiver.stop()
+
+
+@app.command()
+@_told_plainly
+def work(
+    config: Config = None,
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(help="Serve only this queue, analyze or deliver; may be repeated."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Deliveries at the same time.")] = 4,
+    *,
+    verbose: Verbose = False,
+) -> None:
+    """Analyze and deliver (one part of `up`, for many machines)."""
+    from node.broker import broker_url, check_broker
+    from node.hints import Queue
+    from node.work import run_worker
+
+    _start_logging(verbose=verbose)
+    settings = _settings(config)
+    try:
+        queues = [Queue(name) for name in queue or list(Queue)]
+    except ValueError as error:
+        raise ConfigError(f"{error}; queues: {', '.join(Queue)}") from None
+    url = broker_url(settings)
+    check_broker(url)
+    run_worker(settings, url, queues, threads)
+
+
+@app.command()
+@_told_plainly
+def analyze(
+    path: Annotated[
+        Path, typer.Argument(help="A DICOM file, or a folder with one or more series.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write SR and secondary captures here, a folder each series."),
+    ] = None,
+    config: Config = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Judge files without any network: probabilities, and SR and SC files with --out."""
+    from rich.progress import Progress
+
+    from node import offline, show
+    from node.analyze import Analyzer
+
+    _start_logging(verbose=False)
+    settings = _settings(config)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        looking = progress.add_task("looking for series")
+        found = offline.scan(
+            path, lambda n, total: progress.update(looking, completed=n, total=total)
+        )
+        if not found.series:
+            raise ConfigError(f"no DICOM series in {path} ({len(found.unreadable)} other files)")
+        loading = progress.add_task("loading the model", total=None)
+        analyzer = Analyzer.load(settings)
+        progress.remove_task(loading)
+        outcomes = []
+        for series in found.series:
+            judging = progress.add_task(
+                f"judging {series.description or 'series'}", total=len(series.files)
+            )
+            outcomes.append(
+                offline.judge_series(
+                    series,
+                    analyzer,
+                    settings.eligibility,
+                    out,
+                    lambda n, task=judging: progress.update(task, completed=n),  # type: ignore[misc]
+                )
+            )
+    if as_json:
+        print(json.dumps(offline.as_json(analyzer, outcomes), indent=2))
+    else:
+        show.outcomes(Console(), analyzer.model, outcomes, found.unreadable)
+    if any(outcome.failed for outcome in outcomes):
+        raise typer.Exit(EXIT_FAILED)
+
+
+@app.command()
+@_told_plainly
+def status(
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="How many, newest first.")] = 30,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the series that moved last, with their state and why they were skipped."""
+    from node import show
+
+    _start_logging(verbose=False)
+    revisions = _ledger(_settings(config)).recent(limit)
+    if as_json:
+        print(json.dumps({"series": [show.revision_json(r) for r in revisions]}, indent=2))
+    else:
+        show.revisions(Console(), revisions)
+
+
+@app.command("show")
+@_told_plainly
+def show_series(
+    uid: Annotated[str, typer.Argument(help="Series or Study Instance UID.")],
+    config: Config = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show a series: its states with their times, its probabilities, its deliveries."""
+    from node import show
+    from node.spool import Spool
+
+    _start_logging(verbose=False)
+    settings = _settings(config)
+    ledger = _ledger(settings)
+    spool = Spool(settings.home)
+    details: list[dict[str, Any]] = [
+        show.details_json(ledger, spool, revision) for revision in _find(ledger, uid)
+    ]
+    if as_json:
+        print(json.dumps({"series": details}, indent=2))
+    else:
+        show.details(Console(), details)
+
+
+@app.command()
+@_told_plainly
+def retry(
+    uid: Annotated[str, typer.Argument(help="Series or Study Instance UID.")],
+    config: Config = None,
+) -> None:
+    """Begin again with what has failed, was skipped, or was not delivered."""
+    _start_logging(verbose=False)
+    settings = _settings(config)
+    ledger = _ledger(settings)
+    destinations = [destination.name for destination in settings.destinations]
+    console = Console()
+    again = 0
+    for revision in _find(ledger, uid):
+        if ledger.retry(revision, destinations):
+            again += 1
+            console.print(
+                f"revision {revision.number} of {revision.series_instance_uid}: again "
+                f"(was {revision.state})",
+                highlight=False,
+            )
+    if not again:
+        raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
+
+
+def _find(ledger: "Ledger", uid: str) -> "list[Revision]":
+    revisions = ledger.find(uid)
+    if not revisions:
+        raise IchnodeError(f"no study or series {uid} in the ledger; `ichnode status` lists them")
+    return revisions
+
+
+@app.command()
+@_told_plainly
+def check(config: Config = None, *, as_json: AsJson = False) -> None:
+    """The doctor: look at config, disk, ledger, broker, port, model, GPU, destinations."""
+    from dataclasses import asdict
+
+    from node import show
+    from node.check import Health
+    from node.check import check as look
+
+    _start_logging(verbose=False)
+    settings = _settings(config)
+    findings = []
+    for finding in look(settings):
+        findings.append(finding)
+        if not as_json:
+            show.finding(Console(), finding)
+    if as_json:
+        print(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
+    if any(finding.health is Health.BAD for finding in findings):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def main() -> None:
+    """Run the command; the entry point of the package."""
+    app(prog_name="ichnode")

@@ -1,0 +1,286 @@
+"""`ichnode demo`: the whole way on one machine, as a user would see it at a PACS."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pydicom
+from PIL import Image
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ml.labels import LABELS, Label
+from ml.phantom import Phantom, make_phantom, write_dicom
+from node import show
+from node.broker import free_port
+from node.deliver import echo, store_files
+from node.errors import ConfigError, DeliveryError
+from node.ledger import Ledger, Revision, State, open_ledger
+from node.offline import FoundSeries, scan
+from node.report import Kind
+from node.settings import Destination, Settings, load_settings
+from node.spool import Spool
+from node.standin import standin_pacs
+from node.up import Supervisor, one_at_a_time
+
+START_TIMEOUT_S = 60.0
+STILL_TIMEOUT_S = 180.0
+"""Nothing has moved for this long: something is wrong, seconds."""
+
+_CONFIG = """\
+# Written by `ichnode demo`.
+home = "{home}"
+
+[dicom]
+ae_title = "ICHNODE"
+port = {port}
+
+[[destinations]]
+name = "stand-in"
+ae_title = "STANDIN"
+host = "127.0.0.1"
+port = {pacs_port}
+
+[assemble]
+quiet_s = 5
+"""
+
+_ENDS = (State.DELIVERED, State.SKIPPED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """Everything that stands while the demo runs."""
+
+    out: Path
+    config: Path
+    settings: Settings
+    node: Destination
+
+
+def run_demo(path: Path | None, out: Path, seed: int, console: Console) -> bool:
+    """Run the demo.
+
+    Parameters
+    ----------
+    path : pathlib.Path, optional
+        DICOM to send; a phantom without it.
+    out : pathlib.Path
+        Folder for everything.
+    seed : int
+        Of the phantom.
+    console : rich.console.Console
+
+    Returns
+    -------
+    bool
+        Whether a series came all the way back.
+
+    Raises
+    ------
+    ConfigError
+        If `out` is in use for something else, or nothing can be sent.
+    """
+    stage = _set_up(out)
+    phantom: Phantom | None = None
+    if path is None:
+        phantom = make_phantom(seed, size=512, findings=(Label.INTRAPARENCHYMAL,))
+        write_dicom(phantom, stage.out / "phantom", when=datetime.now())
+        path = stage.out / "phantom"
+        bleeds = ", ".join(finding.label.value for finding in phantom.findings)
+        console.print(
+            f"A phantom head CT of {len(phantom)} slices with a known finding: "
+            f"[bold]{bleeds}[/bold] (seed {seed})",
+            highlight=False,
+        )
+    series = _sendable(path, console)
+    pacs = stage.settings.destinations[0]
+    with (
+        standin_pacs(pacs.ae_title, pacs.port, stage.out / "pacs"),
+        _running_node(stage, console) as supervisor,
+    ):
+        sent_at = _send(stage, series, console)
+        ledger = open_ledger(stage.settings.ledger_url)
+        revisions = _watch(ledger, series, supervisor, console)
+    return _tell(stage, ledger, revisions, phantom, sent_at, console)
+
+
+def _set_up(out: Path) -> _Stage:
+    """Make the folder and a configuration in it that a user can look at."""
+    out = out.absolute()
+    config = out / "ichnode.toml"
+    if out.exists() and not config.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out} is not empty and not from an earlier demo; choose --out")
+    shutil.rmtree(out, ignore_errors=True)
+    try:
+        (out / "home").mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be made: {error.strerror}; choose --out") from error
+    home = str(out / "home").replace("\\", "\\\\").replace('"', '\\"')
+    config.write_text(_CONFIG.format(home=home, port=free_port(), pacs_port=free_port()))
+    settings = load_settings(config)
+    dicom = settings.dicom
+    node = Destination(name="node", ae_title=dicom.ae_title, host=dicom.host, port=dicom.port)
+    return _Stage(out, config, settings, node)
+
+
+def _sendable(path: Path, console: Console) -> list[FoundSeries]:
+    """The series below a path whose images a DICOM association can carry."""
+    found = []
+    for series in scan(path).series:
+        header = pydicom.dcmread(series.files[0], stop_before_pixels=True)
+        if header.get("SOPClassUID"):
+            found.append(series)
+        else:
+            console.print(
+                f"not sent: {escape(series.description or series.series_instance_uid)} has no "
+                "SOP Class UID (`ichnode analyze` can judge it)",
+                highlight=False,
+            )
+    if not found:
+        raise ConfigError(f"no DICOM series that can be sent in {path}")
+    return found
+
+
+@contextmanager
+def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
+    log_file = stage.out / "node.log"
+    supervisor = Supervisor(stage.settings, stage.config, verbose=True, log_file=log_file)
+    with one_at_a_time(stage.settings.home):
+        try:
+            with console.status("starting the node"):
+                supervisor.start()
+                _wait_for_answer(stage, supervisor, log_file)
+            console.print(
+                f"The node listens as {stage.node.ae_title} on "
+                f"{stage.node.host}:{stage.node.port}; a stand-in PACS waits for results",
+                highlight=False,
+            )
+            yield supervisor
+        finally:
+            supervisor.stop()
+
+
+def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        supervisor.keep_running()
+        try:
+            echo("DEMO", stage.node, timeout_s=2)
+        except DeliveryError:
+            if time.monotonic() > deadline:
+                raise ConfigError(f"the node does not start, see {log_file}") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def _send(stage: _Stage, series: Sequence[FoundSeries], console: Console) -> float:
+    """C-STORE every file; gives the time of the last answer, seconds since 1970."""
+    files = [file for item in series for file in item.files]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("C-STORE to the node", total=len(files))
+        refused = store_files("DEMO", stage.node, files, lambda: progress.advance(task))
+    for file, why in refused[:5]:
+        console.print(f"[yellow]not taken:[/yellow] {escape(file.name)}: {escape(why)}")
+    if len(refused) == len(files):
+        raise ConfigError("the node took none of the files")
+    return time.time()
+
+
+def _watch(
+    ledger: Ledger, series: Sequence[FoundSeries], supervisor: Supervisor, console: Console
+) -> list[Revision]:
+    """Print states as they pass, until every series has come to its end."""
+    uids = {item.series_instance_uid for item in series}
+    began = moved = time.time()
+    told: set[tuple[int, State]] = set()
+    with console.status("waiting for results"):
+        while True:
+            supervisor.keep_running()
+            revisions = [r for r in ledger.recent(1000) if r.series_instance_uid in uids]
+            for revision in reversed(revisions):
+                for event in ledger.history(revision):
+                    if (revision.id, event.state) in told:
+                        continue
+                    told.add((revision.id, event.state))
+                    moved = time.time()
+                    detail = f"  {escape(event.detail)}" if event.detail else ""
+                    console.print(
+                        f"  {event.at.timestamp() - began:+6.1f} s  {event.state}{detail}",
+                        highlight=False,
+                    )
+            newest = {r.series_instance_uid: r for r in sorted(revisions, key=lambda r: r.number)}
+            if newest and all(r.state in _ENDS for r in newest.values()):
+                return list(newest.values())
+            if time.time() - moved > STILL_TIMEOUT_S:
+                console.print("[red]nothing moves any more; see node.log[/red]")
+                return list(newest.values())
+            time.sleep(0.2)
+
+
+def _tell(
+    stage: _Stage,
+    ledger: Ledger,
+    revisions: Sequence[Revision],
+    phantom: Phantom | None,
+    sent_at: float,
+    console: Console,
+) -> bool:
+    """Print what came back, and say where it lies."""
+    spool = Spool(stage.settings.home)
+    delivered = [r for r in revisions if r.state is State.DELIVERED]
+    for revision in delivered:
+        details = show.details_json(ledger, spool, revision)
+        truth = None if phantom is None else phantom.labels.tolist()
+        console.print()
+        console.print(show.probability_table(details["slices"], truth))
+        show.warnings(console, details["warnings"])
+        highest = max(LABELS, key=lambda label: details["probabilities"][label.value])
+        console.print(
+            f"Highest: {highest.value} {details['probabilities'][highest.value]:.3f}. "
+            f"{show.NOT_FOR_CLINICAL_USE}",
+            highlight=False,
+        )
+        report = next(r for r in ledger.results(revision) if r.kind == Kind.STRUCTURED_REPORT)
+        stored = [path for path in (stage.out / "pacs").rglob(f"{report.sop_instance_uid}.dcm")]
+        seconds = stored[0].stat().st_mtime - sent_at if stored else float("nan")
+        pictures = _save_pictures(stage.out / "png", ledger, spool, revision)
+        console.print()
+        console.print(
+            f"From the last slice sent to the SR stored: [bold]{seconds:.1f} s[/bold] "
+            f"(of these {stage.settings.assemble.grace_s:g} to "
+            f"{stage.settings.assemble.quiet_s:g} s waiting for more slices)",
+            highlight=False,
+        )
+        for what, where in (
+            ("structured report", stored[0] if stored else "?"),
+            ("secondary captures", stage.out / "pacs" / "SecondaryCaptureImageStorage"),
+            ("the same as PNG", pictures),
+            ("configuration", stage.config),
+            ("log of the node", stage.out / "node.log"),
+        ):
+            console.print(f"  {what:19} {where}", highlight=False, soft_wrap=True)
+    for revision in revisions:
+        if revision.state in (State.SKIPPED, State.FAILED):
+            console.print(
+                f"{revision.state}: {revision.series_instance_uid}: {revision.reason}: "
+                f"{escape(revision.detail or '')}",
+                highlight=False,
+            )
+    return bool(delivered)
+
+
+def _save_pictures(folder: Path, ledger: Ledger, spool: Spool, revision: Revision) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    captures = [r for r in ledger.results(revision) if r.kind == Kind.SECONDARY_CAPTURE]
+    for capture in captures:
+        picture = pydicom.dcmread(spool.results / capture.path).pixel_array
+        Image.fromarray(picture).save(folder / f"{capture.path.stem}.png")
+    return folder

@@ -1,0 +1,232 @@
+"""How series, judgements and findings look in the terminal and in JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from ml.labels import LABELS
+from node.check import Finding, Health
+from node.ledger import Ledger, Revision, State
+from node.spool import PROBABILITIES, Spool
+
+if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
+    from node.judgement import Model
+    from node.offline import Outcome
+
+NOT_FOR_CLINICAL_USE = "Not for clinical use."
+
+_STATE_STYLE = {
+    State.DELIVERED: "green",
+    State.REPORTED: "cyan",
+    State.SKIPPED: "yellow",
+    State.FAILED: "red",
+}
+_HEALTH_MARK = {
+    Health.GOOD: ("✓", "green"),
+    Health.NOTE: ("•", "yellow"),
+    Health.BAD: ("✗", "red"),
+}
+
+
+def revision_json(revision: Revision) -> dict[str, Any]:
+    """One line of `ichnode status --json`."""
+    return {
+        "study_instance_uid": revision.study_instance_uid,
+        "series_instance_uid": revision.series_instance_uid,
+        "revision": revision.number,
+        "state": revision.state.value,
+        "reason": revision.reason,
+        "detail": revision.detail,
+        "warnings": list(revision.warnings),
+        "images": revision.instances,
+        "probabilities": revision.maxima,
+        "updated_at": revision.updated_at.isoformat(),
+    }
+
+
+def revisions(console: Console, found: Sequence[Revision]) -> None:
+    """The table of `ichnode status`."""
+    if not found:
+        console.print("No series yet. Send one by C-STORE to the node that `ichnode up` starts.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("updated", "series", "rev", "images", "state", "any", "why"):
+        table.add_column(column, justify="right" if column in ("rev", "images", "any") else "left")
+    for revision in found:
+        probability = "" if revision.maxima is None else f"{revision.maxima['any']:.3f}"
+        why = ": ".join(part for part in (revision.reason, revision.detail) if part)
+        table.add_row(
+            revision.updated_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            _short(revision.series_instance_uid),
+            str(revision.number),
+            str(revision.instances),
+            Text(revision.state, style=_STATE_STYLE.get(revision.state, "")),
+            probability,
+            escape(why),
+        )
+    console.print(table)
+
+
+def _short(uid: str) -> str:
+    return uid if len(uid) <= 30 else f"…{uid[-29:]}"
+
+
+def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, Any]:
+    """One entry of `ichnode show --json`."""
+    folder = spool.results_folder(
+        revision.study_instance_uid, revision.series_instance_uid, revision.number
+    )
+    results = ledger.results(revision)
+    deliveries = ledger.deliveries(revision)
+    return {
+        **revision_json(revision),
+        "history": [
+            {"at": event.at.isoformat(), "state": event.state.value, "detail": event.detail}
+            for event in ledger.history(revision)
+        ],
+        "slices": _slices(folder) if results else [],
+        "results": [
+            {
+                "kind": item.kind,
+                "sop_instance_uid": item.sop_instance_uid,
+                "path": str(spool.results / item.path),
+            }
+            for item in results
+        ],
+        "deliveries": [
+            {
+                "destination": item.destination,
+                "sop_instance_uid": item.result.sop_instance_uid,
+                "state": item.state.value,
+                "attempts": item.attempts,
+                "next_try_at": None if item.next_try_at is None else item.next_try_at.isoformat(),
+                "detail": item.detail,
+            }
+            for item in deliveries
+        ],
+    }
+
+
+def _slices(folder: Path) -> list[Any]:
+    try:
+        document = json.loads((folder / PROBABILITIES).read_text())
+    except (OSError, ValueError):
+        return []
+    return list(document["series"][0]["slices"])
+
+
+def details(console: Console, found: Sequence[dict[str, Any]]) -> None:
+    """The pages of `ichnode show`."""
+    for entry in found:
+        console.print(f"[bold]Series[/bold] {entry['series_instance_uid']}", highlight=False)
+        console.print(
+            f"Study {entry['study_instance_uid']}, revision {entry['revision']}, "
+            f"{entry['images']} images",
+            highlight=False,
+        )
+        for event in entry["history"]:
+            detail = f"  {escape(event['detail'])}" if event["detail"] else ""
+            console.print(f"  {event['at']}  {event['state']}{detail}", highlight=False)
+        if entry["reason"]:
+            console.print(f"  {entry['reason']}: {escape(entry['detail'] or '')}", highlight=False)
+        warnings(console, entry["warnings"])
+        if entry["slices"]:
+            console.print(probability_table(entry["slices"]))
+        counted = Counter((d["destination"], d["state"], d["detail"]) for d in entry["deliveries"])
+        for (destination, state, detail), count in counted.items():
+            why = f": {escape(detail)}" if detail else ""
+            console.print(f"  {count} objects to {destination}: {state}{why}", highlight=False)
+        if entry["results"]:
+            console.print(f"  results: {Path(entry['results'][0]['path']).parent}", highlight=False)
+            console.print(f"  {NOT_FOR_CLINICAL_USE}")
+        console.print()
+
+
+def probability_table(
+    slices: Sequence[dict[str, Any]], truth: Sequence[Sequence[int]] | None = None
+) -> Table:
+    """Every slice's six probabilities, from the head down, as one reads a stack of films.
+
+    Parameters
+    ----------
+    slices : sequence of dict
+        As in `ichnode analyze --json`, foot to head.
+    truth : sequence of sequence of int, optional
+        For each slice which labels are true, as `ml.labels.LABELS`.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("slice", justify="right")
+    table.add_column("mm", justify="right")
+    for label in LABELS:
+        table.add_column(label.value, justify="right")
+    if truth is not None:
+        table.add_column("truth")
+    for index in reversed(range(len(slices))):
+        item = slices[index]
+        row = [str(index + 1), f"{item['position_mm']:.1f}"]
+        row += [_bar(item["probabilities"][label.value]) for label in LABELS]
+        if truth is not None:
+            true = [x.value for x, y in zip(LABELS, truth[index], strict=True) if y and x != "any"]
+            row.append(", ".join(true) or "–")
+        table.add_row(*row)
+    return table
+
+
+def _bar(probability: float) -> str:
+    style = "bold red" if probability >= 0.5 else "dim" if probability < 0.1 else ""
+    number = f"{probability:.3f}"
+    return f"[{style}]{number}[/{style}]" if style else number
+
+
+def warnings(console: Console, texts: Sequence[str]) -> None:
+    """What a reader of the result has to know."""
+    for text in texts:
+        console.print(f"  [yellow]warning:[/yellow] {escape(text)}", highlight=False)
+
+
+def outcomes(
+    console: Console, model: "Model", found: "Sequence[Outcome]", unreadable: Sequence[Path]
+) -> None:
+    """What `ichnode analyze` prints."""
+    console.print(
+        f"Model {model.name} {model.version}, digest {model.digest[:12]}. "
+        f"{escape(model.intended_use)}",
+        highlight=False,
+    )
+    for outcome in found:
+        entry = outcome.as_json()
+        name = escape(outcome.found.description or "no description")
+        console.print(f"\n[bold]{name}[/bold]  {entry['series_instance_uid']}", highlight=False)
+        if outcome.analysis is None:
+            console.print(f"  {entry['state']}: {escape(outcome.reason or '')}", highlight=False)
+        else:
+            console.print(probability_table(entry["slices"]))
+            highest = "  ".join(f"{k} {v:.3f}" for k, v in entry["probabilities"].items())
+            console.print(f"  highest: {highest}", highlight=False)
+        warnings(console, entry["warnings"])
+        if outcome.objects:
+            console.print(
+                f"  {len(outcome.objects)} files in {outcome.objects[0].path.parent}",
+                highlight=False,
+            )
+    if unreadable:
+        console.print(f"\n{len(unreadable)} files are not DICOM images and were passed over")
+
+
+def finding(console: Console, found: Finding) -> None:
+    """One line of `ichnode check`."""
+    mark, style = _HEALTH_MARK[found.health]
+    console.print(
+        f"[{style}]{mark}[/{style}] {escape(found.subject)}: {escape(found.text)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if found.cure and found.health is not Health.GOOD:
+        console.print(f"    → {escape(found.cure)}", highlight=False, soft_wrap=True)
