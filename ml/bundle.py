@@ -227,8 +227,8 @@ def _load_weights(module: nn.Module, path: Path, digest: str) -> None:
 
 def save_bundle(
     folder: Path,
-    backbone: Mapping[str, torch.Tensor],
-    fusion: Mapping[str, torch.Tensor],
+    stage1: Mapping[str, torch.Tensor],
+    stage2: Mapping[str, torch.Tensor],
     **manifest: object,
 ) -> Manifest:
     """Write a bundle.
@@ -237,15 +237,15 @@ def save_bundle(
     ----------
     folder : pathlib.Path
         Made if it is not there; files of an older bundle are replaced.
-    backbone, fusion : mapping of str to torch.Tensor
-        State of stage 1 (kept in half precision) and of stage 2.
+    stage1, stage2 : mapping of str to torch.Tensor
+        State of the backbone (kept in half precision) and of the fusion network.
     **manifest
         The fields of `Manifest`, without ``weights``.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    half = {k: v.half() if v.is_floating_point() else v for k, v in backbone.items()}
+    half = {k: v.half() if v.is_floating_point() else v for k, v in stage1.items()}
     digests = {}
-    for file, state in ((STAGE1, half), (STAGE2, dict(fusion))):
+    for file, state in ((STAGE1, half), (STAGE2, dict(stage2))):
         content = safetensors.torch.save(
             {k: v.detach().cpu().contiguous() for k, v in state.items()}
         )

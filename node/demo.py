@@ -20,17 +20,19 @@ from node import show
 from node.broker import free_port
 from node.deliver import echo, store_files
 from node.errors import ConfigError, DeliveryError
-from node.ledger import Ledger, Revision, State, open_ledger
+from node.ledger import Ledger, Result, Revision, State, open_ledger
 from node.offline import FoundSeries, scan
 from node.report import Kind
 from node.settings import Destination, Settings, load_settings
 from node.spool import Spool
-from node.standin import standin_pacs
+from node.standin import standin_pacs, stored_file
 from node.up import Supervisor, one_at_a_time
 
 START_TIMEOUT_S = 60.0
 STILL_TIMEOUT_S = 180.0
 """Nothing has moved for this long: something is wrong, seconds."""
+
+LOG = "node.log"
 
 _CONFIG = """\
 # Written by `ichnode demo`.
@@ -104,10 +106,16 @@ def run_demo(path: Path | None, out: Path, seed: int, console: Console) -> bool:
         standin_pacs(pacs.ae_title, pacs.port, stage.out / "pacs"),
         _running_node(stage, console) as supervisor,
     ):
-        sent_at = _send(stage, series, console)
+        began = time.time()
+        _send(stage, series, console)
+        sent_at = time.time()
         ledger = open_ledger(stage.settings.ledger_url)
-        revisions = _watch(ledger, series, supervisor, console)
-    return _tell(stage, ledger, revisions, phantom, sent_at, console)
+        revisions = _watch(ledger, series, began, supervisor, console)
+    came_back = [r for r in revisions if r.state is State.DELIVERED]
+    for revision in came_back:
+        _tell(stage, ledger, revision, phantom, sent_at, console)
+    _tell_what_did_not(revisions, console)
+    return bool(came_back)
 
 
 def _set_up(out: Path) -> _Stage:
@@ -149,7 +157,7 @@ def _sendable(path: Path, console: Console) -> list[FoundSeries]:
 
 @contextmanager
 def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
-    log_file = stage.out / "node.log"
+    log_file = stage.out / LOG
     supervisor = Supervisor(stage.settings, stage.config, verbose=True, log_file=log_file)
     with one_at_a_time(stage.settings.home):
         try:
@@ -163,13 +171,17 @@ def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
             )
             yield supervisor
         finally:
-            supervisor.stop()
+            with console.status("ending the node"):
+                supervisor.stop()
 
 
 def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
-        supervisor.keep_running()
+        try:
+            supervisor.keep_running()
+        except ConfigError:
+            raise ConfigError(f"the node cannot start: {last_line(log_file)}") from None
         try:
             echo("DEMO", stage.node, timeout_s=2)
         except DeliveryError:
@@ -180,8 +192,14 @@ def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> N
             return
 
 
-def _send(stage: _Stage, series: Sequence[FoundSeries], console: Console) -> float:
-    """C-STORE every file; gives the time of the last answer, seconds since 1970."""
+def last_line(log_file: Path) -> str:
+    """What a part of the node said last."""
+    lines = log_file.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "nothing in its log"
+
+
+def _send(stage: _Stage, series: Sequence[FoundSeries], console: Console) -> None:
+    """C-STORE every file."""
     files = [file for item in series for file in item.files]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
@@ -191,15 +209,18 @@ def _send(stage: _Stage, series: Sequence[FoundSeries], console: Console) -> flo
         console.print(f"[yellow]not taken:[/yellow] {escape(file.name)}: {escape(why)}")
     if len(refused) == len(files):
         raise ConfigError("the node took none of the files")
-    return time.time()
 
 
 def _watch(
-    ledger: Ledger, series: Sequence[FoundSeries], supervisor: Supervisor, console: Console
+    ledger: Ledger,
+    series: Sequence[FoundSeries],
+    began: float,
+    supervisor: Supervisor,
+    console: Console,
 ) -> list[Revision]:
     """Print states as they pass, until every series has come to its end."""
     uids = {item.series_instance_uid for item in series}
-    began = moved = time.time()
+    moved = time.time()
     told: set[tuple[int, State]] = set()
     with console.status("waiting for results"):
         while True:
@@ -213,7 +234,7 @@ def _watch(
                     moved = time.time()
                     detail = f"  {escape(event.detail)}" if event.detail else ""
                     console.print(
-                        f"  {event.at.timestamp() - began:+6.1f} s  {event.state}{detail}",
+                        f"  {event.at.timestamp() - began:6.1f} s  {event.state}{detail}",
                         highlight=False,
                     )
             newest = {r.series_instance_uid: r for r in sorted(revisions, key=lambda r: r.number)}
@@ -228,45 +249,51 @@ def _watch(
 def _tell(
     stage: _Stage,
     ledger: Ledger,
-    revisions: Sequence[Revision],
+    revision: Revision,
     phantom: Phantom | None,
     sent_at: float,
     console: Console,
-) -> bool:
-    """Print what came back, and say where it lies."""
+) -> None:
+    """Print what came back of a series, and say where it lies."""
     spool = Spool(stage.settings.home)
-    delivered = [r for r in revisions if r.state is State.DELIVERED]
-    for revision in delivered:
-        details = show.details_json(ledger, spool, revision)
-        truth = None if phantom is None else phantom.labels.tolist()
-        console.print()
-        console.print(show.probability_table(details["slices"], truth))
-        show.warnings(console, details["warnings"])
-        highest = max(LABELS, key=lambda label: details["probabilities"][label.value])
-        console.print(
-            f"Highest: {highest.value} {details['probabilities'][highest.value]:.3f}. "
-            f"{show.NOT_FOR_CLINICAL_USE}",
-            highlight=False,
-        )
-        report = next(r for r in ledger.results(revision) if r.kind == Kind.STRUCTURED_REPORT)
-        stored = [path for path in (stage.out / "pacs").rglob(f"{report.sop_instance_uid}.dcm")]
-        seconds = stored[0].stat().st_mtime - sent_at if stored else float("nan")
-        pictures = _save_pictures(stage.out / "png", ledger, spool, revision)
-        console.print()
-        console.print(
-            f"From the last slice sent to the SR stored: [bold]{seconds:.1f} s[/bold] "
-            f"(of these {stage.settings.assemble.grace_s:g} to "
-            f"{stage.settings.assemble.quiet_s:g} s waiting for more slices)",
-            highlight=False,
-        )
-        for what, where in (
-            ("structured report", stored[0] if stored else "?"),
-            ("secondary captures", stage.out / "pacs" / "SecondaryCaptureImageStorage"),
-            ("the same as PNG", pictures),
-            ("configuration", stage.config),
-            ("log of the node", stage.out / "node.log"),
-        ):
-            console.print(f"  {what:19} {where}", highlight=False, soft_wrap=True)
+    details = show.details_json(ledger, spool, revision)
+    truth = None if phantom is None else phantom.labels.tolist()
+    console.print()
+    console.print(show.probability_table(details["slices"], truth))
+    show.warnings(console, details["warnings"])
+    highest = max(LABELS, key=lambda label: details["probabilities"][label.value])
+    console.print(
+        f"Highest: {highest.value} {details['probabilities'][highest.value]:.3f}. "
+        f"{show.NOT_FOR_CLINICAL_USE}",
+        highlight=False,
+    )
+    results = ledger.results(revision)
+    report = next(r for r in results if r.kind == Kind.STRUCTURED_REPORT)
+    capture = next(r for r in results if r.kind == Kind.SECONDARY_CAPTURE)
+    pacs = stage.out / "pacs"
+    stored = stored_file(pacs, report.sop_class_uid, report.sop_instance_uid)
+    console.print()
+    console.print(
+        f"From the last slice sent to the SR stored: "
+        f"[bold]{stored.stat().st_mtime - sent_at:.1f} s[/bold] "
+        f"(of these {stage.settings.assemble.grace_s:g} to {stage.settings.assemble.quiet_s:g} s "
+        "waiting for more slices)",
+        highlight=False,
+    )
+    for what, where in (
+        ("structured report", stored),
+        (
+            "secondary captures",
+            stored_file(pacs, capture.sop_class_uid, capture.sop_instance_uid).parent,
+        ),
+        ("the same as PNG", _save_pictures(stage.out / "png", results, spool)),
+        ("configuration", stage.config),
+        ("log of the node", stage.out / LOG),
+    ):
+        console.print(f"  {what:19} {where}", highlight=False, soft_wrap=True)
+
+
+def _tell_what_did_not(revisions: Sequence[Revision], console: Console) -> None:
     for revision in revisions:
         if revision.state in (State.SKIPPED, State.FAILED):
             console.print(
@@ -274,13 +301,12 @@ def _tell(
                 f"{escape(revision.detail or '')}",
                 highlight=False,
             )
-    return bool(delivered)
 
 
-def _save_pictures(folder: Path, ledger: Ledger, spool: Spool, revision: Revision) -> Path:
+def _save_pictures(folder: Path, results: Sequence[Result], spool: Spool) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    captures = [r for r in ledger.results(revision) if r.kind == Kind.SECONDARY_CAPTURE]
-    for capture in captures:
-        picture = pydicom.dcmread(spool.results / capture.path).pixel_array
-        Image.fromarray(picture).save(folder / f"{capture.path.stem}.png")
+    for result in results:
+        if result.kind == Kind.SECONDARY_CAPTURE:
+            picture = pydicom.dcmread(spool.results / result.path).pixel_array
+            Image.fromarray(picture).save(folder / f"{result.path.stem}.png")
     return folder

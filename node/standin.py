@@ -15,7 +15,7 @@ from node.spool import is_uid, write_durably
 def standin_pacs(ae_title: str, port: int, folder: Path) -> Iterator[None]:
     """Run a storage SCP on the loopback address for as long as the context lasts.
 
-    Objects come to lie in ``folder`` as ``<modality class>/<SOP Instance UID>.dcm``.
+    Objects come to lie in ``folder`` where `stored_file` says.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ae = application_entity(ae_title)
@@ -26,8 +26,8 @@ def standin_pacs(ae_title: str, port: int, folder: Path) -> Iterator[None]:
         uid = str(meta.MediaStorageSOPInstanceUID)
         if not is_uid(uid):
             return 0xC000
-        kind = UID(meta.MediaStorageSOPClassUID).name.replace(" ", "")
-        write_durably(folder / kind / f"{uid}.dcm", event.encoded_dataset())
+        path = stored_file(folder, meta.MediaStorageSOPClassUID, uid)
+        write_durably(path, event.encoded_dataset())
         return 0x0000
 
     server = ae.start_server(
@@ -40,3 +40,8 @@ def standin_pacs(ae_title: str, port: int, folder: Path) -> Iterator[None]:
     finally:
         if server is not None:
             server.shutdown()
+
+
+def stored_file(folder: Path, sop_class_uid: str, sop_instance_uid: str) -> Path:
+    """The file of an object: a folder for each SOP class, by its name."""
+    return folder / UID(sop_class_uid).name.replace(" ", "") / f"{sop_instance_uid}.dcm"

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from node.broker import EmbeddedBroker, broker_url, check_broker
@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 END_TIMEOUT_S = 20.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
+BAD_CONFIG = 2
+"""Exit code of a part whose configuration or model cannot be used."""
+
 SETTLED_S = 60.0
 """A part that ran for this long starts with the first pause again when it ends."""
 
@@ -36,10 +39,13 @@ class _Part:
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0
     start_at: float = 0.0
-    pause_s: float = field(default=FIRST_PAUSE_S)
+    pause_s: float = FIRST_PAUSE_S
+    starts: int = 0
 
     def keep_running(self, now: float) -> None:
         if self.process is not None and self.process.poll() is not None:
+            if self.starts == 1 and self.process.returncode == BAD_CONFIG:
+                raise ConfigError(f"the node cannot start: {self.name} says why")
             log.error("%s ended with %s, starting again", self.name, self.process.returncode)
             if now - self.started_at > SETTLED_S:
                 self.pause_s = FIRST_PAUSE_S
@@ -49,6 +55,7 @@ class _Part:
         if self.process is None and now >= self.start_at:
             try:
                 self.process, self.started_at = self.start(), now
+                self.starts += 1
             except (ConfigError, OSError) as error:
                 log.error("%s cannot be started: %s", self.name, error)
                 self.start_at = now + self.pause_s

@@ -202,8 +202,8 @@ def run_worker(settings: Settings, url: str, queues: Sequence[Queue], threads: i
     # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
     app.worker_main(
         [
-            "worker",
             "--quiet",
+            "worker",
             "--pool=threads",
             f"--concurrency={threads}",
             f"--queues={','.join(queues)}",

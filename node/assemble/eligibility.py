@@ -131,7 +131,7 @@ def judge(traits: Traits, arrangement: Arrangement | None, rules: EligibilitySet
     return Verdict(warnings=tuple(_open_questions(traits, rules)))
 
 
-def _objections(
+def _objections(  # noqa: PLR0912  one test after the other, in order
     traits: Traits, arrangement: Arrangement | None, rules: EligibilitySettings
 ) -> Iterable[tuple[Reason, str]]:
     """What speaks against a series, the plainest first."""
