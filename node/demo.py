@@ -17,16 +17,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from ml.labels import LABELS, Label
 from ml.phantom import Phantom, make_phantom, write_dicom
 from node import show
-from node.broker import free_port
+from node.broker import broker_url, free_port
 from node.deliver import echo, store_files
 from node.errors import ConfigError, DeliveryError
+from node.hints import answering_workers
 from node.ledger import Ledger, Result, Revision, State, open_ledger
 from node.offline import FoundSeries, scan
 from node.report import Kind
 from node.settings import Destination, Settings, load_settings
 from node.spool import Spool
 from node.standin import standin_pacs, stored_file
-from node.up import Supervisor, one_at_a_time
+from node.up import WORKERS, Supervisor, one_at_a_time
 
 START_TIMEOUT_S = 60.0
 STILL_TIMEOUT_S = 180.0
@@ -177,7 +178,7 @@ def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
 
 def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
+    while time.monotonic() < deadline:
         try:
             supervisor.keep_running()
         except ConfigError:
@@ -185,11 +186,11 @@ def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> N
         try:
             echo("DEMO", stage.node, timeout_s=2)
         except DeliveryError:
-            if time.monotonic() > deadline:
-                raise ConfigError(f"the node does not start, see {log_file}") from None
             time.sleep(0.2)
         else:
-            return
+            if len(answering_workers(broker_url(stage.settings), stage.settings)) >= WORKERS:
+                return
+    raise ConfigError(f"the node does not start, see {log_file}")
 
 
 def last_line(log_file: Path) -> str:

@@ -56,6 +56,15 @@ def celery_app(url: str, settings: Settings) -> Celery:
     return app
 
 
+def answering_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> list[str]:
+    """Names of the workers that answer within a time, seconds."""
+    try:
+        replies = celery_app(url, settings).control.ping(timeout=timeout_s)
+    except (OperationalError, redis.RedisError, OSError):
+        return []
+    return sorted(name for reply in replies for name in reply)
+
+
 class Hints:
     """Sends messages, and shrugs if it cannot: the sweeper comes again.
 

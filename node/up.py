@@ -20,6 +20,9 @@ from node.settings import Settings
 
 log = logging.getLogger(__name__)
 
+WORKERS = 2
+"""Worker processes that `up` starts: one analyzes, one delivers."""
+
 END_TIMEOUT_S = 20.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0

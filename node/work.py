@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -204,6 +205,7 @@ def run_worker(settings: Settings, url: str, queues: Sequence[Queue], threads: i
         [
             "--quiet",
             "worker",
+            f"--hostname={'-'.join(queues)}-{os.getpid()}@%h",
             "--pool=threads",
             f"--concurrency={threads}",
             f"--queues={','.join(queues)}",
