@@ -22,7 +22,7 @@ from node.report.header import (
     NOT_FOR_CLINICAL_USE,
     Series,
     code_item,
-    copy_element,
+    copy_filled,
     new_result,
     plain,
 )
@@ -60,14 +60,14 @@ def build_capture(origin: Origin, index: int, *, revision: int, created: datetim
     capture = new_result(origin, SERIES, index + 1, revision=revision, created=created)
 
     # General Series Module (C.7.3.1): only heads are judged
-    copy_element(header, capture, "BodyPartExamined")
-    if not capture.get("BodyPartExamined"):
-        capture.BodyPartExamined = "HEAD"
+    capture.BodyPartExamined = "HEAD"
+    copy_filled(header, capture, "BodyPartExamined")
 
     # Frame of Reference Module (C.7.4.1)
-    if header.get("FrameOfReferenceUID"):
-        copy_element(header, capture, "FrameOfReferenceUID")
-        capture.PositionReferenceIndicator = header.get("PositionReferenceIndicator")
+    copy_filled(header, capture, "FrameOfReferenceUID")
+    if "FrameOfReferenceUID" in capture:
+        capture.PositionReferenceIndicator = None
+        copy_filled(header, capture, "PositionReferenceIndicator")
 
     # SC Equipment Module (C.8.6.1) and SC Image Module (C.8.6.2)
     capture.ConversionType = "WSD"
@@ -82,14 +82,13 @@ def build_capture(origin: Origin, index: int, *, revision: int, created: datetim
     edges = _edges(origin, image)
     capture.PatientOrientation = [edges.right, edges.bottom] if edges.right else None
     capture.BurnedInAnnotation = "NO"  # text there is, but none that identifies the patient
-    for keyword in (
-        "AcquisitionNumber",
+    copy_filled(
+        header,
+        capture,
         "LossyImageCompression",
         "LossyImageCompressionRatio",
         "LossyImageCompressionMethod",
-    ):
-        if header.get(keyword):
-            copy_element(header, capture, keyword)
+    )
     model = judgement.model
     capture.DerivationDescription = (
         f"Slice in the brain window, with the probabilities of model {model.name} "

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from importlib import metadata
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sr.coding import Code
@@ -181,15 +180,22 @@ def software_version() -> str:
         return "unknown"
 
 
-def copy_element(source: Dataset, target: Dataset, keyword: str) -> None:
-    """Copy an attribute if the source has it in a form that can be read."""
+def readable(source: Dataset, keyword: str) -> DataElement | None:
+    """An attribute, or None where it is absent or its value is none of its VR."""
     try:
-        element = source[keyword]
+        return source[keyword]
     except KeyError:
-        return
-    except Exception:  # a value that is none of its VR raises whatever its parser does
-        return
-    target.add(element)
+        return None
+    except Exception:  # parsers of values raise what they like
+        return None
+
+
+def copy_filled(source: Dataset, target: Dataset, *keywords: str) -> None:
+    """Copy those attributes that have a value."""
+    for keyword in keywords:
+        element = readable(source, keyword)
+        if element is not None and not element.is_empty:
+            target.add(element)
 
 
 # -- patient and study -----------------------------------------------------
@@ -198,12 +204,12 @@ def copy_element(source: Dataset, target: Dataset, keyword: str) -> None:
 def _copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     target.StudyInstanceUID = source.StudyInstanceUID
     for keyword in ("SpecificCharacterSet", *_TYPE_2, *_OPTIONAL):
-        copy_element(source, target, keyword)
+        element = readable(source, keyword)
+        if element is not None:
+            target.add(element)
     for keyword in _TYPE_2:
         if keyword not in target:
-            tag = tag_for_keyword(keyword)
-            assert tag is not None
-            target.add(DataElement(tag, dictionary_VR(tag), None))
+            setattr(target, keyword, None)
     if target.get("PatientIdentityRemoved") == "YES" and not (
         target.get("DeidentificationMethod") or target.get("DeidentificationMethodCodeSequence")
     ):  # a source may leave out what C.7.1.1 then demands
@@ -263,14 +269,14 @@ def _contributing_equipment(source: Dataset, model: Model, created: datetime) ->
         return [processing]
     acquisition = Dataset()
     acquisition.PurposeOfReferenceCodeSequence = [code_item(codes.ACQUISITION_EQUIPMENT)]
-    for keyword in (
+    copy_filled(
+        source,
+        acquisition,
         "Manufacturer",
         "InstitutionName",
         "StationName",
         "ManufacturerModelName",
         "DeviceSerialNumber",
         "SoftwareVersions",
-    ):
-        if source.get(keyword):
-            copy_element(source, acquisition, keyword)
+    )
     return [acquisition, processing]

@@ -28,7 +28,7 @@ def letters(direction: Sequence[float]) -> str:
         Direction cosines.
     """
     named = sorted(
-        (-abs(cosine), axis[cosine < 0])
+        (-abs(cosine), axis[int(cosine < 0)])
         for cosine, axis in zip(direction, _AXES, strict=True)
         if abs(cosine) >= _LEAST_COSINE
     )
