@@ -13,6 +13,21 @@ class Label(StrEnum):
     SUBDURAL = "subdural"
     ANY = "any"
 
+    @property
+    def abbreviation(self) -> str:
+        """What radiologists write, where there is little room."""
+        return _ABBREVIATIONS[self]
+
+
+_ABBREVIATIONS = {
+    Label.EPIDURAL: "EDH",
+    Label.INTRAPARENCHYMAL: "IPH",
+    Label.INTRAVENTRICULAR: "IVH",
+    Label.SUBARACHNOID: "SAH",
+    Label.SUBDURAL: "SDH",
+    Label.ANY: "any",
+}
+
 
 LABELS: tuple[Label, ...] = tuple(Label)
 SUBTYPES: tuple[Label, ...] = tuple(label for label in Label if label is not Label.ANY)

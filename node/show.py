@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ml.labels import LABELS
+from ml.labels import LABELS, SUBTYPES
 from node.check import Finding, Health
 from node.ledger import Ledger, Revision, State
 from node.spool import PROBABILITIES, Spool
@@ -165,7 +165,7 @@ def probability_table(
     table.add_column("slice", justify="right")
     table.add_column("mm", justify="right")
     for label in LABELS:
-        table.add_column(label.value, justify="right")
+        table.add_column(label.abbreviation, justify="right")
     if truth is not None:
         table.add_column("truth")
     for index in reversed(range(len(slices))):
@@ -173,7 +173,7 @@ def probability_table(
         row = [str(index + 1), f"{item['position_mm']:.1f}"]
         row += [_bar(item["probabilities"][label.value]) for label in LABELS]
         if truth is not None:
-            true = [x.value for x, y in zip(LABELS, truth[index], strict=True) if y and x != "any"]
+            true = [x.abbreviation for x, y in zip(SUBTYPES, truth[index], strict=False) if y]
             row.append(", ".join(true) or "–")
         table.add_row(*row)
     return table
