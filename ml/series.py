@@ -229,7 +229,7 @@ def _frame(header: Dataset, path: Path, number: int | None, group: _Group) -> Fr
         plane=_plane(group),
         spacing_mm=_pair(group("PixelMeasuresSequence"), "PixelSpacing"),
         is_localizer="LOCALIZER"
-        in [*(image_type.get("FrameType") or ()), *(image_type.get("ImageType") or ())],
+        in [*_values(image_type, "FrameType"), *_values(image_type, "ImageType")],
         scaling=scaling,
         warnings=tuple(warnings),
     )
@@ -274,6 +274,13 @@ def _scaling(header: Dataset, transformation: Dataset, warnings: list[str]) -> S
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
         warnings.append("MONOCHROME1: HU are taken as stored, only the display is inverted")
     return scaling
+
+
+def _values(dataset: Dataset, keyword: str) -> list[str]:
+    """The values of an attribute as text, be it one or many."""
+    value = dataset.get(keyword) or []
+    many = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+    return [str(v) for v in many]
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
