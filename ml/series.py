@@ -336,7 +336,8 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
         )
 
     main = _most_common_plane([plane for _, plane in kept])
-    (size, _count), *_others = Counter((f.rows, f.columns) for f, _ in kept).most_common()
+    sizes = Counter((f.rows, f.columns) for f, plane in kept if plane.is_parallel(main))
+    size = sizes.most_common(1)[0][0]
     stack: list[tuple[float, Frame]] = []
     for frame, plane in kept:
         if not plane.is_parallel(main):
@@ -349,8 +350,6 @@ def arrange(frames: Sequence[Frame]) -> Arrangement:
             )
         else:
             stack.append((plane.along(main.normal), frame))
-    if not stack:
-        raise GeometryError("no two properties of its slices agree: orientation and size differ")
     stack.sort(key=lambda item: (item[0], item[1].instance_number or 0, item[1].name))
 
     positions = tuple(position for position, _ in stack)
