@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.utils import iter_pixels
 
 from ml.errors import GeometryError, PixelError, SeriesError, first_line
@@ -167,8 +166,8 @@ def read_header(path: Path) -> Dataset:
     """
     try:
         return pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
-        raise SeriesError(f"{path.name} cannot be read as DICOM: {error}") from error
+    except Exception as error:  # a hostile file can raise anything from the parser
+        raise SeriesError(f"{path.name} cannot be read as DICOM: {first_line(error)}") from error
 
 
 def read_frames(header: Dataset, path: Path) -> list[Frame]:
@@ -181,7 +180,19 @@ def read_frames(header: Dataset, path: Path) -> list[Frame]:
         not needed.
     path : pathlib.Path
         The file it was read from.
+
+    Raises
+    ------
+    SeriesError
+        If an attribute is of a kind that it cannot be.
     """
+    try:
+        return _frames(header, path)
+    except Exception as error:  # values are decoded when they are asked for
+        raise SeriesError(f"{path.name}: odd header: {first_line(error)}") from error
+
+
+def _frames(header: Dataset, path: Path) -> list[Frame]:
     if "PerFrameFunctionalGroupsSequence" not in header:
         return [_frame(header, path, None, _flat_group(header))]
     shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
@@ -291,7 +302,7 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
             return None
         values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
         return tuple(float(v) for v in values) or None
-    except (TypeError, ValueError, OverflowError):
+    except Exception:  # a value that its VR does not allow can raise anything when decoded
         return None
 
 
