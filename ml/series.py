@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ml.errors import GeometryError, PixelError, SeriesError, first_line
 from ml.geometry import ImagePlane, Spacing
@@ -49,6 +50,8 @@ class Frame:
         None where the stored values cannot become HU.
     warnings : tuple of str
         What is odd about this frame.
+    is_deflated : bool
+        The whole dataset is compressed, not the frame.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class Frame:
     is_localizer: bool
     scaling: Scaling | None
     warnings: tuple[str, ...] = ()
+    is_deflated: bool = False
 
     @property
     def name(self) -> str:
@@ -243,7 +247,12 @@ def _frame(header: Dataset, path: Path, number: int | None, group: _Group) -> Fr
         in [*_values(image_type, "FrameType"), *_values(image_type, "ImageType")],
         scaling=scaling,
         warnings=tuple(warnings),
+        is_deflated=_syntax(header) == DeflatedExplicitVRLittleEndian,
     )
+
+
+def _syntax(header: Dataset) -> str | None:
+    return getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
 
 
 def _plane(group: _Group) -> ImagePlane | None:
@@ -484,7 +493,9 @@ def decode(frame: Frame) -> np.ndarray:
         raise PixelError(frame.warnings[0] if frame.warnings else "no usable rescale values")
     index = (frame.frame_number or 1) - 1
     try:
-        stored = next(iter_pixels(frame.path, indices=[index]))
+        # Frames are found in the file itself, but not in one that is deflated as a whole.
+        source = pydicom.dcmread(frame.path) if frame.is_deflated else frame.path
+        stored = next(iter_pixels(source, indices=[index]))
     except Exception as error:  # decoders raise whatever their C libraries do
         raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
     if stored.shape != (frame.rows, frame.columns):
