@@ -291,7 +291,10 @@ def _scaling(header: Dataset, transformation: Dataset, warnings: list[str]) -> S
             f"rescale intercept {scaling.intercept:g} cannot be true for 12 unsigned bits: "
             "stored values taken as wrapped HU"
         )
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+    photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise PixelError(f"{photometric} pixels are not grey-scale")
+    if photometric == "MONOCHROME1":
         warnings.append("MONOCHROME1: HU are taken as stored, only the display is inverted")
     return scaling
 
@@ -490,7 +493,7 @@ def decode(frame: Frame) -> np.ndarray:
         If the pixel data is missing, short, broken or not grey-scale.
     """
     if frame.scaling is None:
-        raise PixelError(frame.warnings[0] if frame.warnings else "no usable rescale values")
+        raise PixelError(frame.warnings[-1] if frame.warnings else "no usable rescale values")
     index = (frame.frame_number or 1) - 1
     try:
         # Frames are found in the file itself, but not in one that is deflated as a whole.
@@ -498,8 +501,9 @@ def decode(frame: Frame) -> np.ndarray:
         stored = next(iter_pixels(source, indices=[index]))
     except Exception as error:  # decoders raise whatever their C libraries do
         raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
-    if stored.shape != (frame.rows, frame.columns):
+    if stored.shape != (frame.rows, frame.columns) or stored.dtype.kind not in "iu":
         raise PixelError(
-            f"decoded to {stored.shape}, the header says {(frame.rows, frame.columns)}"
+            f"decoded to {stored.dtype} {stored.shape}, "
+            f"the header says integers {(frame.rows, frame.columns)}"
         )
     return frame.scaling.to_hu(stored)
