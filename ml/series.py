@@ -436,13 +436,18 @@ def load_volume(arrangement: Arrangement) -> Volume:
         If more is lost than that.
     """
     frames = arrangement.frames
-    hu = np.empty((len(frames), frames[0].rows, frames[0].columns), dtype=np.int16)
+    # No memory before the first slice is there: the header alone may say 65535 x 65535.
+    hu = np.empty((0, 0, 0), dtype=np.int16)
     lost: dict[int, str] = {}
     for index, frame in enumerate(frames):
         try:
-            hu[index] = decode(frame)
+            decoded = decode(frame)
         except PixelError as error:
             lost[index] = str(error)
+            continue
+        if len(hu) == 0:
+            hu = np.empty((len(frames), *decoded.shape), dtype=np.int16)
+        hu[index] = decoded
     left_out = [LeftOut(frames[index].name, reason) for index, reason in lost.items()]
     if not is_bearable(lost.keys(), len(frames)):
         names = "; ".join(str(item) for item in left_out[:5])
