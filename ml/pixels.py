@@ -78,7 +78,7 @@ class Scaling:
         wide = stored.astype(np.int32)
         if self.intercept_is_wrong:
             hu = np.where(wide >= 3096, wide - 4096, wide)
-        elif self.slope == 1 and self.intercept.is_integer():
+        elif self.slope == 1 and float(self.intercept).is_integer() and abs(self.intercept) < 1e6:
             hu = wide + int(self.intercept)
         else:
             hu = np.rint(wide * self.slope + self.intercept)
