@@ -7,6 +7,7 @@ patient. Everything written besides is ASCII, which every character set holds.
 
 import unicodedata
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache
@@ -181,9 +182,9 @@ def software_version() -> str:
 
 
 def readable(source: Dataset, keyword: str) -> DataElement | None:
-    """An attribute, or None where it is absent or its value is none of its VR."""
+    """A copy of an attribute, or None where it is absent or its value is none of its VR."""
     try:
-        return source[keyword]
+        return deepcopy(source[keyword])  # setting a value changes the element it stands in
     except KeyError:
         return None
     except Exception:  # parsers of values raise what they like

@@ -213,7 +213,10 @@ class _Panel:
         for number, label in enumerate(SUBTYPES):
             self._finding(judgement, index, label, y=166 + 43 * number, size=17, bar=9)
         self._rule(384)
-        self._text("Any hemorrhage, foot to head", 392, 15, _GREY)
+        self._text("Any, foot to head", 392, 15, _GREY)
+        highest = _percent(judgement.maximum(Label.ANY))
+        key = f"max {highest} on slice {judgement.key_slice(Label.ANY) + 1}"
+        self._text(key, 392, 15, _GREY, at_right=True)
         self._curve(judgement, index, y=416, height=54)
         self._model(judgement, y=482)
 
@@ -277,9 +280,8 @@ class _Panel:
         model = judgement.model
         name = f"{MANUFACTURER}, {model.name} {model.version} ({model.digest[:12]})"
         self._text(name, y, 14, _GREY)
-        notes = []
-        if model.operating_point is not None:
-            notes.append(f"tick: threshold ({model.operating_point.name})")
+        point = model.operating_point
+        notes = [f"tick: threshold ({point.name})" if point else "no thresholds, no flags"]
         if judgement.warnings:
             count = len(judgement.warnings)
             notes.append(f"{count} warning{'s' * (count > 1)}, see report")
