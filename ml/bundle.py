@@ -32,6 +32,8 @@ STAGE1 = "stage1.safetensors"
 STAGE2 = "stage2.safetensors"
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
+_Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class _Strict(BaseModel):
@@ -54,14 +56,20 @@ class Normalisation(_Strict):
     """Mean and standard deviation of each channel, ImageNet's by default."""
 
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    std: tuple[_Positive, _Positive, _Positive] = (0.229, 0.224, 0.225)
 
 
 class FusionSpec(_Strict):
     """The layers of stage 2."""
 
     neighbours: int = Field(default=7, ge=1, le=99)
-    channels: tuple[int, int] = (16, 32)
+    channels: tuple[_Width, _Width] = (16, 32)
+
+    @model_validator(mode="after")
+    def _has_a_middle(self) -> "FusionSpec":
+        if self.neighbours % 2 == 0:
+            raise ValueError("neighbours must be odd: one slice is in the middle")
+        return self
 
 
 class OperatingPoint(_Strict):
