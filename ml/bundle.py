@@ -181,9 +181,12 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     Raises
     ------
     BundleError
-        If it is not valid.
+        If it cannot be read or is not valid.
     """
-    content = (folder / MANIFEST).read_bytes()
+    try:
+        content = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise BundleError(f"{folder / MANIFEST} cannot be read: {error.strerror}") from error
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
