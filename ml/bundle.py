@@ -252,9 +252,17 @@ def save_bundle(
         State of the backbone (kept in half precision) and of the fusion network.
     **manifest
         The fields of `Manifest`, without ``weights``.
+
+    Raises
+    ------
+    BundleError
+        If a weight is not finite in the precision that it is kept in.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     half = {k: v.half() if v.is_floating_point() else v for k, v in stage1.items()}
+    for name, value in (*half.items(), *stage2.items()):
+        if not value.isfinite().all():
+            raise BundleError(f"{name} has values that are not finite in {value.dtype}")
+    folder.mkdir(parents=True, exist_ok=True)
     digests = {}
     for file, state in ((STAGE1, half), (STAGE2, dict(stage2))):
         content = safetensors.torch.save(
