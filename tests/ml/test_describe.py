@@ -1,0 +1,67 @@
+"""Stage 1: what a slice goes through before the backbone, and which backbones there are."""
+
+import pytest
+import torch
+
+from ml.describe import Preprocess, build_backbone
+from ml.errors import BundleError
+from ml.windows import PAPER_WINDOWS
+
+PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+
+def test_a_slice_becomes_one_channel_for_each_window() -> None:
+    channels = Preprocess(PAPER_WINDOWS, 8, *PLAIN)(torch.full((2, 8, 8), 40, dtype=torch.int16))
+    assert channels.shape == (2, 3, 8, 8)
+    assert channels.dtype == torch.float32
+    assert channels[0, :, 0, 0].tolist() == pytest.approx([0.5, 72.5 / 215, 840 / 2800])
+
+
+def test_channels_are_normalised_each_by_its_own_mean_and_deviation() -> None:
+    preprocess = Preprocess(PAPER_WINDOWS, 8, (0.5, 0.1, 0.2), (0.5, 0.25, 2.0))
+    channels = preprocess(torch.full((1, 8, 8), 3000))
+    assert channels[0, :, 0, 0].tolist() == pytest.approx([1.0, 3.6, 0.4])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 16), (16, 8), (7, 16), (512, 512), (5, 5)])
+def test_every_shape_becomes_the_square_that_the_backbone_takes(rows: int, columns: int) -> None:
+    assert Preprocess(PAPER_WINDOWS, 16, *PLAIN)(torch.zeros(1, rows, columns)).shape == (
+        1,
+        3,
+        16,
+        16,
+    )
+
+
+def test_a_slice_that_is_not_square_is_padded_with_black_and_not_stretched() -> None:
+    channels = Preprocess(PAPER_WINDOWS, 16, *PLAIN)(torch.full((1, 8, 16), 80))
+    assert (channels[0, 0, 4:12] == 1).all()
+    assert (channels[0, 0, :4] == 0).all()
+    assert (channels[0, 0, 12:] == 0).all()
+
+
+def test_windows_come_before_resizing_so_that_bone_does_not_bleed_into_the_brain() -> None:
+    checks = torch.tensor([[2000.0, 0.0], [0.0, 2000.0]]).repeat(8, 8)[None]
+    brain = Preprocess(PAPER_WINDOWS, 8, *PLAIN)(checks)[0, 0]
+    # Windowed first, half of the pixels are white; resized first, all would be.
+    assert brain.mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_shrinking_averages_and_does_not_drop_pixels() -> None:
+    hu = torch.zeros(1, 64, 64)
+    hu[0, ::2] = 80
+    brain = Preprocess(PAPER_WINDOWS, 8, *PLAIN)(hu)[0, 0]
+    assert brain.min().item() == pytest.approx(0.5, abs=0.1)
+    assert brain.max().item() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_papers_backbone_has_one_output_for_each_label() -> None:
+    backbone = build_backbone("resnet50")
+    assert backbone.fc.out_features == 6
+    assert len(list(backbone.layer3)) == 6
+
+
+@pytest.mark.parametrize("name", ["resnet49", "", "fasterrcnn_resnet50_fpn", "../resnet50"])
+def test_what_torchvision_does_not_have_as_a_classifier_is_refused_by_name(name: str) -> None:
+    with pytest.raises(BundleError, match="has no classifier"):
+        build_backbone(name)
