@@ -35,12 +35,15 @@ class Descriptors:
         int64, slices of each series; they follow each other, foot to head.
     source : str
         What was described.
+    command : str
+        What was typed.
     """
 
     logits: np.ndarray
     labels: np.ndarray
     lengths: np.ndarray
     source: str
+    command: str = ""
 
     def split(self, values: np.ndarray) -> list[np.ndarray]:
         """Cut an array of shape (n, ...) into series."""
@@ -56,6 +59,7 @@ class Descriptors:
                 labels=self.labels,
                 lengths=self.lengths,
                 source=np.array(self.source),
+                command=np.array(self.command),
             )
 
     @classmethod
@@ -69,7 +73,8 @@ class Descriptors:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(file["logits"], file["labels"], file["lengths"], str(file["source"]))
+                numbers = (file["logits"], file["labels"], file["lengths"])
+                return cls(*numbers, str(file["source"]), str(file["command"]))
         except (KeyError, ValueError, OSError) as error:
             raise TrainingError(f"{path} was not made by training.describe: {error}") from error
 
@@ -97,7 +102,7 @@ def describe_slices(
     return torch.cat(parts).float().numpy()
 
 
-def describe(data: Baked, models: Path, out_of_fold: bool) -> Descriptors:
+def describe(data: Baked, models: Path, *, out_of_fold: bool, command: str = "") -> Descriptors:
     """Describe every series by the model on everything, or each by its fold's."""
     _, recipe = load_stage1(stage1_path(models, -1))
     dealt = folds(data.series, recipe.folds, recipe.seed) if out_of_fold else {}
@@ -118,6 +123,7 @@ def describe(data: Baked, models: Path, out_of_fold: bool) -> Descriptors:
         np.concatenate([one.labels for one in data.series]),
         np.array([len(one) for one in data.series]),
         data.source,
+        command,
     )
 
 
@@ -132,6 +138,7 @@ def _load(path: Path, like: Recipe) -> tuple[nn.Module, Preprocess]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m training.describe``."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
     parser = cli.parser("describe", "Describe series by stage 1.")
     parser.add_argument("data", type=cli.existing, help="folder made by training.prepare")
     parser.add_argument("models", type=cli.existing, help="folder made by training.train_slices")
@@ -141,10 +148,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="each series by the model that has not seen it; for data that was trained on",
     )
-    args = parser.parse_args(arguments)
-    return cli.run(
-        lambda: describe(load_baked(args.data), args.models, args.out_of_fold).save(args.out)
-    )
+    args = parser.parse_args(typed)
+
+    def step() -> None:
+        command = cli.command_line("describe", typed)
+        data = load_baked(args.data)
+        describe(data, args.models, out_of_fold=args.out_of_fold, command=command).save(args.out)
+
+    return cli.run(step)
 
 
 if __name__ == "__main__":

@@ -210,7 +210,7 @@ def export(
     probabilities = fuse(fusion.eval(), held_out)
     figures = measure(held_out, probabilities)
     points = choose_points(held_out.labels, probabilities, held_out.source)
-    commands = [recipe.command, told.get("command", "")]
+    commands = [recipe.command, *told.get("commands", "").split("\n"), held_out.command]
     save_bundle(
         out,
         backbone,

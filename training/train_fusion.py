@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def step() -> None:
         descriptors = Descriptors.load(args.descriptors)
         model = train(descriptors, args.epochs, args.batch_size, args.lr, args.seed)
-        told = {"command": cli.command_line("train_fusion", typed), "source": descriptors.source}
+        commands = [descriptors.command, cli.command_line("train_fusion", typed)]
+        told = {"commands": "\n".join(commands), "source": descriptors.source}
         save(args.out, model.state_dict(), told)
 
     return cli.run(step)
