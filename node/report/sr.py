@@ -72,7 +72,7 @@ def build_report(
     report.PerformedProcedureCodeSequence = []
     report.CompletionFlag = "COMPLETE"
     report.VerificationFlag = "UNVERIFIED"
-    report.PreliminaryFlag = "FINAL"
+    report.PreliminaryFlag = "PRELIMINARY"  # no reader stands behind it
     report.CurrentRequestedProcedureEvidenceSequence = [
         _references(
             judgement,

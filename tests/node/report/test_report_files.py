@@ -3,6 +3,7 @@ from dataclasses import replace
 import pydicom
 import pytest
 
+from node import report
 from node.report import Kind, ReportError
 from node.report.files import check
 from node.report.origin import Origin
@@ -74,6 +75,12 @@ def test_a_result_of_another_patient_or_study_is_noticed(case, results, tmp_path
     built.save_as(tmp_path / "other.dcm")
     with pytest.raises(ReportError, match=keyword):
         check(tmp_path / "other.dcm", built, origin)
+
+
+def test_nothing_is_handed_on_that_was_not_read_back(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "write", lambda _dataset, path: path.write_bytes(b"nothing"))
+    with pytest.raises(ReportError, match="does not read back"):
+        case.build(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.02, 0.0])

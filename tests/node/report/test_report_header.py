@@ -163,13 +163,16 @@ def test_series_numbers_follow_the_source_and_stay_valid(make_case, tmp_path, so
     assert report.SeriesNumber == expected + 1
 
 
-def test_dates_are_those_given(make_case, tmp_path):
+def test_every_date_is_the_one_given_or_the_source_s(make_case, tmp_path):
     created = datetime(2026, 3, 4, 23, 30, 0, tzinfo=UTC)
-    for dataset in read(make_case(1).build(tmp_path, created=created)):
-        assert (dataset.ContentDate, dataset.ContentTime) == ("20260304", "233000")
-        assert (dataset.SeriesDate, dataset.SeriesTime) == ("20260304", "233000")
-        equipment = dataset.ContributingEquipmentSequence[-1]
-        assert equipment.ContributionDateTime == "20260304233000+0000"
+    given = {"DA": "20260304", "TM": "233000", "DT": "20260304233000+0000"}
+    case = make_case(1)
+    for dataset in read(case.build(tmp_path, created=created)):
+        dates = [element for element in dataset.iterall() if element.VR in given]
+        assert {"ContentTime", "SeriesDate", "ContributionDateTime"} <= {d.keyword for d in dates}
+        for element in dates:
+            copied = case.sources[0].get(element.keyword)
+            assert element.value == (copied or given[element.VR]), element.keyword
 
 
 def test_dates_are_in_the_zone_that_the_source_declares(make_case, tmp_path):

@@ -119,6 +119,7 @@ def test_all_sources_are_evidence_even_those_with_no_slice(case, tmp_path):
 def test_the_document_is_complete_and_nobody_verified_it(document):
     assert document.CompletionFlag == "COMPLETE"
     assert document.VerificationFlag == "UNVERIFIED"
+    assert document.PreliminaryFlag == "PRELIMINARY"
     assert "PredecessorDocumentsSequence" not in document
 
 
@@ -155,10 +156,10 @@ def test_a_reader_is_told_what_to_know(case, document):
 
 
 def test_the_flagged_findings_follow_the_thresholds(case, tmp_path):
-    probabilities = np.zeros_like(case.judgement.probabilities)
+    probabilities = np.zeros(case.judgement.probabilities.shape)
     probabilities[1, LABELS.index(Label.SUBDURAL)] = 0.4  # its threshold
     probabilities[1, LABELS.index(Label.ANY)] = 0.437  # below its own
-    results = case.judged(probabilities=probabilities.astype(np.float64)).build(tmp_path)
+    results = case.judged(probabilities=probabilities).build(tmp_path)
     told = "\n".join(texts(pydicom.dcmread(results[0].path)))
     assert "flagged for: subdural." in told
 

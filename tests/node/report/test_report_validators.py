@@ -98,6 +98,8 @@ def test_pixelmed_finds_the_template_and_no_fault(make_case, tmp_path):
     ]
     done = run(
         "java",
+        "-XX:TieredStopAtLevel=1",  # half a minute otherwise
+        "-XX:+UseSerialGC",
         *limits,
         "-Xss16m",
         "-cp",
