@@ -198,6 +198,7 @@ class Ledger:
             .where(_revision.c.series_id == series_id)
             .order_by(_revision.c.number.desc())
             .limit(1)
+            .with_for_update()  # it must not become ready before the slice is entered
         ).first()
 
     def _begin_revision(
