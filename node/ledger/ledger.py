@@ -555,6 +555,12 @@ class Ledger:
             _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
         )
         with self.engine.begin() as connection:
+            # One at a time: of two that settle the last rows, the second must see the first.
+            connection.execute(
+                sa.select(_revision.c.id)
+                .where(_revision.c.id == delivery.revision_id)
+                .with_for_update()
+            )
             connection.execute(
                 sa.update(_delivery)
                 .where(_delivery.c.id == delivery.id, _delivery.c.state == DeliveryState.PENDING)
