@@ -250,7 +250,8 @@ class Ledger:
         )
 
     def postpone(self, revision: Revision, due_at: datetime) -> None:
-        """Look at a revision again later, unless something came meanwhile."""
+        """Look at a revision again later, unless something came or was released meanwhile."""
+        released = 0.0 if revision.released_at is None else revision.released_at.timestamp()
         with self.engine.begin() as connection:
             connection.execute(
                 sa.update(_revision)
@@ -258,6 +259,8 @@ class Ledger:
                     _revision.c.id == revision.id,
                     _revision.c.state == revision.state,
                     _revision.c.arrivals == revision.arrivals,
+                    # to the millisecond: a datetime holds less than the column
+                    sa.func.coalesce(_revision.c.released_at, 0.0) < released + 1e-3,
                 )
                 .values(due_at=due_at.timestamp())
             )
