@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ml.bundle import Bundle
-from ml.errors import IchnodeError
+from ml.errors import DeviceError, IchnodeError
 from ml.fusion import neighbourhoods
 from ml.series import Volume
 
@@ -16,13 +16,13 @@ def choose_device(wanted: str = "auto") -> torch.device:
 
     Raises
     ------
-    IchnodeError
+    DeviceError
         If a GPU is asked for by name and there is none.
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise IchnodeError(
+        raise DeviceError(
             f"device {wanted!r} was asked for, but no GPU is there; take 'auto' or 'cpu'"
         )
     return torch.device(wanted)

@@ -21,6 +21,10 @@ class BundleError(IchnodeError):
     """A model bundle is missing, incomplete, altered or not understood."""
 
 
+class DeviceError(IchnodeError):
+    """A device to compute on was asked for by name and is not there."""
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, cut to one line, for messages that quote it."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

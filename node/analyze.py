@@ -35,7 +35,7 @@ class Analyzer:
         ------
         BundleError
             If it is missing, altered or not understood.
-        ConfigError
+        DeviceError
             If the configured device is not there.
         """
         bundle = load_bundle(settings.model.bundle)

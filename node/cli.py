@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 import typer
 from rich.console import Console
 
-from ml.errors import BundleError, IchnodeError
+from ml.errors import BundleError, DeviceError, IchnodeError
 from node.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _told_plainly(command: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (ConfigError, BundleError) as error:
+        except (ConfigError, BundleError, DeviceError) as error:
             _stop(error, EXIT_USAGE)
         except IchnodeError as error:
             _stop(error, EXIT_FAILED)

@@ -1,7 +1,9 @@
 """What can be done to the ledger; each method is one transaction."""
 
+import fcntl
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from ml.errors import first_line
 from node.errors import ConfigError
 from node.ledger import schema
 from node.ledger.records import (
@@ -53,18 +56,33 @@ def open_ledger(url: str) -> "Ledger":
         If the database cannot be reached.
     """
     parsed = sa.make_url(url)
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     try:
         engine = sa.create_engine(parsed, pool_pre_ping=True)
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
-        _create_tables(engine)
-    except SQLAlchemyError as error:
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        with _alone(parsed):
+            _create_tables(engine)
+    except (SQLAlchemyError, OSError) as error:
+        cause = first_line(getattr(error, "orig", None) or error)
         shown = parsed.render_as_string(hide_password=True)
         raise ConfigError(f"the ledger {shown} cannot be opened: {cause}") from error
     return Ledger(engine)
+
+
+@contextmanager
+def _alone(url: sa.URL) -> Iterator[None]:
+    """Keep the other parts of the node out while a new SQLite file is made.
+
+    SQLite does not wait for a lock when it turns to write-ahead logging.
+    """
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield
+        return
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _create_tables(engine: sa.Engine) -> None:

@@ -1,0 +1,218 @@
+"""A series goes in by C-STORE and its results come back to the PACS."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+import pytest
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+
+from node.broker import free_port
+from node.ledger import State
+from tests.e2e.conftest import Series
+from tests.e2e.peers import Node, Orthanc, running_node, running_storescp, storescu, wait_for
+
+
+def _kinds(datasets: list[pydicom.Dataset]) -> Counter[str]:
+    return Counter(str(dataset.SOPClassUID) for dataset in datasets)
+
+
+def _one_set(series: Series) -> Counter[str]:
+    return Counter({Comprehensive3DSRStorage: 1, SecondaryCaptureImageStorage: len(series.files)})
+
+
+def test_a_series_comes_back_as_one_sr_and_one_capture_for_each_slice(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
+) -> None:
+    series = new_series()
+
+    node.send(series.files)
+    revision = node.wait_for(series.series, State.DELIVERED)
+
+    results = orthanc.instances_of(series.study)
+    assert _kinds(results) == _one_set(series)
+    source = pydicom.dcmread(series.files[0])
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber", "StudyID"):
+        assert {str(r.get(keyword)) for r in results} == {str(source.get(keyword))}, keyword
+    assert revision.maxima is not None and set(revision.maxima) >= {"any", "epidural"}
+
+
+def test_a_series_that_is_sent_again_changes_nothing(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
+) -> None:
+    series = new_series()
+    node.send(series.files)
+    node.wait_for(series.series, State.DELIVERED)
+    before = {r.SOPInstanceUID for r in orthanc.instances_of(series.study)}
+
+    node.send(series.files)
+    later = new_series()
+    node.send(later.files)
+    node.wait_for(later.series, State.DELIVERED)
+
+    assert len(node.revisions(series.series)) == 1
+    assert {r.SOPInstanceUID for r in orthanc.instances_of(series.study)} == before
+
+
+def test_slices_over_two_associations_in_any_order_give_one_result(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
+) -> None:
+    series = new_series()
+    node.send(series.files[::2])
+    node.send(series.files[::-1][::2])
+    node.send(series.files[1::2][::-1])
+
+    node.wait_for(series.series, State.DELIVERED)
+
+    assert [r.number for r in node.revisions(series.series)] == [1]
+    assert _kinds(orthanc.instances_of(series.study)) == _one_set(series)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("ge_hispeed_tilted_28", ()),
+        ("cq500_intraparenchymal_30", ("-xs",)),
+        ("cq500_negative_30", ("-xs",)),
+        ("rsna_labelled_36", ()),
+        ("rsna_subdural_28", ()),
+    ],
+)
+def test_a_real_series_comes_back_and_sent_again_still_once(
+    node: Node,
+    orthanc: Orthanc,
+    sendable_series: Callable[[str], Series],
+    name: str,
+    options: tuple[str, ...],
+) -> None:
+    series = sendable_series(name)
+
+    node.send(series.files, *options)
+    node.wait_for(series.series, State.DELIVERED)
+    node.send(series.files, *options)
+
+    assert _kinds(orthanc.instances_of(series.study)) == _one_set(series)
+    assert len(node.revisions(series.series)) == 1
+
+
+def test_a_jpeg_2000_series_comes_back(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
+) -> None:
+    def compress(image: pydicom.Dataset, _index: int) -> None:
+        image.compress(pydicom.uid.JPEG2000Lossless, generate_instance_uid=False)
+
+    series = new_series(compress)
+    node.send(series.files, "-xv")
+    node.wait_for(series.series, State.DELIVERED)
+
+    assert _kinds(orthanc.instances_of(series.study)) == _one_set(series)
+
+
+def test_dcmtk_storescp_gets_the_results_too(
+    tmp_path: Path, new_series: Callable[..., Series]
+) -> None:
+    with (
+        running_storescp(tmp_path / "pacs") as pacs,
+        running_node(tmp_path, [("dcmtk", "STORESCP", pacs.port)]) as node,
+    ):
+        series = new_series()
+        node.send(series.files)
+        node.wait_for(series.series, State.DELIVERED)
+
+        assert _kinds(pacs.datasets()) == _one_set(series)
+
+
+def test_a_destination_that_only_takes_implicit_vr_is_served(
+    tmp_path: Path, new_series: Callable[..., Series]
+) -> None:
+    with (
+        running_storescp(tmp_path / "pacs", None, "+xi") as pacs,
+        running_node(tmp_path, [("old", "STORESCP", pacs.port)]) as node,
+    ):
+        series = new_series(slices=20)
+        node.send(series.files)
+        node.wait_for(series.series, State.DELIVERED)
+
+        assert _kinds(pacs.datasets()) == _one_set(series)
+
+
+def test_results_wait_for_a_destination_that_is_down_and_hold_no_other_up(
+    tmp_path: Path, orthanc: Orthanc, new_series: Callable[..., Series]
+) -> None:
+    port = free_port()
+    with running_node(tmp_path, [("down", "DOWN", port), ("up", "ORTHANC", orthanc.port)]) as node:
+        series = new_series(slices=20)
+        node.send(series.files)
+        wait_for(
+            lambda: _kinds(orthanc.instances_of(series.study)) == _one_set(series), 60, "Orthanc"
+        )
+        revision = node.wait_for(series.series, State.REPORTED)
+        wait_for(
+            lambda: any(d.attempts > 1 for d in node.ledger.deliveries(revision)), 30, "attempts"
+        )
+
+        with running_storescp(tmp_path / "pacs", port) as pacs:
+            node.wait_for(series.series, State.DELIVERED)
+            assert _kinds(pacs.datasets()) == _one_set(series)
+
+
+def test_the_results_are_valid_by_dciodvfy_and_read_by_dsrdump(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series], tmp_path: Path
+) -> None:
+    series = new_series()
+    node.send(series.files)
+    node.wait_for(series.series, State.DELIVERED)
+
+    results = orthanc.instances_of(series.study)
+    for uid in (Comprehensive3DSRStorage, SecondaryCaptureImageStorage):
+        result = next(r for r in results if r.SOPClassUID == uid)
+        path = tmp_path / "result.dcm"
+        result.save_as(path)
+        checked = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        assert "Error" not in checked.stderr, checked.stderr
+        assert checked.returncode == 0
+        if uid == Comprehensive3DSRStorage:
+            read = subprocess.run(
+                ["/usr/bin/dsrdump", path], capture_output=True, text=True, check=False
+            )
+            assert read.returncode == 0, read.stderr
+            assert "Probability" in read.stdout
+
+
+def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "node", "demo", "--out", tmp_path / "demo"],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    for state in ("receiving", "ready", "analyzing", "reported", "delivered"):
+        assert state in done.stdout
+    assert "Not for clinical use" in done.stdout
+    assert list((tmp_path / "demo" / "png").glob("sc-*.png"))
+    assert list((tmp_path / "demo" / "pacs" / "Comprehensive3DSRStorage").glob("*.dcm"))
+
+
+def test_other_sop_classes_are_rejected_and_ct_in_the_same_association_is_not(
+    node: Node, new_series: Callable[..., Series], tmp_path: Path
+) -> None:
+    series = new_series(slices=3)
+    mr = pydicom.dcmread(series.files[0])
+    mr.SOPClassUID = pydicom.uid.MRImageStorage
+    mr.file_meta.MediaStorageSOPClassUID = pydicom.uid.MRImageStorage
+    mr.SOPInstanceUID = mr.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    mr.save_as(tmp_path / "mr.dcm")
+
+    alone = storescu(node.port, [tmp_path / "mr.dcm"])
+    mixed = storescu(node.port, [tmp_path / "mr.dcm", *series.files], "-nh")
+
+    assert alone.returncode != 0
+    assert "No presentation context" in (mixed.stdout + mixed.stderr) or mixed.returncode != 0
+    assert len(node.ledger.instances(node.revisions(series.series)[0])) == 3
