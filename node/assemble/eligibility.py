@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
 
 from ml.series import Arrangement
 from node.settings import EligibilitySettings
@@ -232,17 +233,24 @@ def _distinct(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(value for value, _ in Counter(v for v in values if v).most_common())
 
 
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence, none where it is absent, of another kind or cannot be read."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # as in `text`
+        return []
+    return list(value) if isinstance(value, DicomSequence) else []
+
+
 def _frames(header: Dataset) -> Sequence[Dataset]:
-    per_frame = header.get("PerFrameFunctionalGroupsSequence")
-    return list(per_frame) if per_frame else [header]
+    return _items(header, "PerFrameFunctionalGroupsSequence") or [header]
 
 
 def _macro(header: Dataset, frame: Dataset, name: str) -> Dataset | None:
     """A functional group of a multi-frame image (PS3.3, C.7.6.16)."""
-    shared = header.get("SharedFunctionalGroupsSequence") or []
-    for place in (frame, *shared[:1]):
-        if place.get(name):
-            return place[name][0]  # type: ignore[no-any-return]
+    for place in (frame, *_items(header, "SharedFunctionalGroupsSequence")[:1]):
+        if items := _items(place, name):
+            return items[0]
     return None
 
 
@@ -254,7 +262,7 @@ def _image_type(header: Dataset, frame: Dataset) -> tuple[str, ...]:
 
 def _body_part(header: Dataset) -> str:
     anatomy = _macro(header, header, "FrameAnatomySequence")
-    region = anatomy.get("AnatomicRegionSequence") if anatomy is not None else None
+    region = _items(anatomy, "AnatomicRegionSequence") if anatomy is not None else []
     return text(header, "BodyPartExamined") or (text(region[0], "CodeMeaning") if region else "")
 
 
@@ -266,7 +274,7 @@ def _kernel(header: Dataset) -> str:
 
 
 def _agent(header: Dataset) -> str:
-    codes = header.get("ContrastBolusAgentSequence")
+    codes = _items(header, "ContrastBolusAgentSequence")
     return text(header, "ContrastBolusAgent") or (text(codes[0], "CodeMeaning") if codes else "")
 
 
