@@ -191,6 +191,9 @@ def _open_questions(traits: Traits, rules: EligibilitySettings) -> Iterable[str]
 
 def _other_part(traits: Traits, rules: EligibilitySettings) -> str | None:
     """Another part of the body, unless the header speaks of a head as well."""
+    own = " ".join((*traits.body_parts, traits.description))
+    if not _find(rules.head_words, own) and _find(rules.other_part_words, traits.description):
+        return traits.description  # head and neck are one study after an accident
     if _head_in(traits, rules):
         return None
     said = traits.body_parts or (traits.description, traits.context)
