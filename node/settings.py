@@ -116,6 +116,7 @@ class EligibilitySettings(_Section):
             r"kontrast",
             r"\bkm\b",
             r"inject",
+            r"enhanced",
         ),
         description="in SeriesDescription: contrast was given",
     )
@@ -127,7 +128,7 @@ class EligibilitySettings(_Section):
             r"\bplain\b",
             r"\bncct\b",
             r"\bnect\b",
-            r"unenhanced",
+            r"\b(un|non?|not|pre)[\s_.-]*enhanced",
             r"\bc-(?!\w)",
             r"\bnativ",
             r"\b(ohne|sans|sin)\b",
