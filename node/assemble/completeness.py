@@ -5,6 +5,7 @@ sender has said how many images there are, or the slices leave no room for
 another one.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -74,7 +75,7 @@ def _count(header: Dataset, keyword: str) -> int | None:
 def _numbers_have_no_hole(headers: Sequence[Dataset]) -> bool:
     """Whether the Instance Numbers, where all slices have one, follow each other."""
     found = [numbers(header, "InstanceNumber") for header in headers]
-    if any(value is None for value in found):
+    if any(value is None or not math.isfinite(value[0]) for value in found):
         return True
     ordered = sorted({int(value[0]) for value in found if value})
     return len(ordered) == len(found) and ordered[-1] - ordered[0] == len(ordered) - 1
