@@ -162,7 +162,7 @@ class Spool:
         folder = self.quarantined / f"{stamp}-{secrets.token_hex(4)}"
         try:
             write_durably(folder / "instance.dcm", content)
-            write_durably(folder / "reason.txt", (reason + "\n").encode())
+            write_durably(folder / "reason.txt", f"{reason}\n".encode(errors="backslashreplace"))
         except OSError as error:
             raise SpoolError(f"{self.quarantined} cannot be written: {error.strerror}") from error
         return folder
