@@ -132,7 +132,8 @@ class Spool:
             if not is_uid(uid):
                 raise SpoolError(f"not a UID: {uid[:80]!r}")
         relative = Path(study) / series / f"{instance}.{digest[:16]}.dcm"
-        fresh = [f for f in (self.folder / study, self.folder / study / series) if not f.exists()]
+        folders = (self.folder, self.folder / study, self.folder / study / series)
+        fresh = [folder for folder in folders if not folder.exists()]
         try:
             if _is_there(self.folder / relative, len(content)):
                 return relative
