@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,15 @@ def _check_ae_title(value: str) -> str:
     return stripped
 
 
+def _check_words(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"takes a regular expression: {error}") from None
+    return value
+
+
+Words = Annotated[str, AfterValidator(_check_words)]
 AETitle = Annotated[str, AfterValidator(_check_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -93,11 +103,11 @@ class EligibilitySettings(_Section):
         ),
         description="values of ImageType that mark a reformat or secondary image",
     )
-    derived_words: tuple[str, ...] = Field(
+    derived_words: tuple[Words, ...] = Field(
         (r"\bm(in)?ip\b", r"\bvrt\b", r"\bmpr\b", r"\breformat", r"\b3d\b", r"\bdose report\b"),
         description="in SeriesDescription: a reformat or secondary image",
     )
-    contrast_words: tuple[str, ...] = Field(
+    contrast_words: tuple[Words, ...] = Field(
         (
             r"contrast",
             r"\bc\s*\+",
@@ -120,7 +130,7 @@ class EligibilitySettings(_Section):
         ),
         description="in SeriesDescription: contrast was given",
     )
-    plain_words: tuple[str, ...] = Field(
+    plain_words: tuple[Words, ...] = Field(
         (
             r"\b(non?|pre|without|w\s*/?\s*o|wo|minus)\b[\s_.-]*(iv\b)?[\s_.-]*(con|c\b)",
             r"\bnon?con",
@@ -135,11 +145,11 @@ class EligibilitySettings(_Section):
         ),
         description="in SeriesDescription: no contrast, whatever contrast_words find",
     )
-    no_agent_words: tuple[str, ...] = Field(
+    no_agent_words: tuple[Words, ...] = Field(
         (r"^\s*(no|non|none|n/?a|nil|without|w/?o|0)\b", r"^\W*$"),
         description="in ContrastBolusAgent: none was given",
     )
-    bone_kernels: tuple[str, ...] = Field(
+    bone_kernels: tuple[Words, ...] = Field(
         (
             r"^(bone|boneplus|bone plus|edge|lung|ultra|sharp)",
             r"^[abhjqu][a-z]?(5[5-9]|[6-9]\d)",
@@ -148,11 +158,11 @@ class EligibilitySettings(_Section):
         ),
         description="ConvolutionKernel of a bone or lung reconstruction",
     )
-    bone_words: tuple[str, ...] = Field(
+    bone_words: tuple[Words, ...] = Field(
         (r"\bbone\b(?! *(removal|subtract))", r"\bbone\s*plus\b", r"\bknochen"),
         description="in SeriesDescription: a bone reconstruction",
     )
-    head_words: tuple[str, ...] = Field(
+    head_words: tuple[Words, ...] = Field(
         (
             r"head",
             r"brain",
@@ -170,7 +180,7 @@ class EligibilitySettings(_Section):
         ),
         description="in BodyPartExamined or a description: a head",
     )
-    other_part_words: tuple[str, ...] = Field(
+    other_part_words: tuple[Words, ...] = Field(
         (
             r"chest",
             r"thorax",
