@@ -386,10 +386,14 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
         return f"{where}: unknown key {key}{_hint(str(location[-1]), known)}"
     if first["type"] == "missing":
         return f"{where}: {key} is missing"
-    takes = first["msg"].removeprefix("Value error, ").removeprefix("Input should ")
-    return f"{where}: {key}: got {first['input']!r}, should {takes}".replace(
-        "should takes", "takes"
-    )
+    takes = re.sub(r"^(Value error, |Input should |String should )", "", first["msg"])
+    takes = takes if takes.startswith("takes") else f"should {takes}"
+    return f"{where}: {key}: got {_without_password(repr(first['input']))}, {takes}"
+
+
+def _without_password(text: str) -> str:
+    """A URL is shown without the password that it may hold."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:***@", text)
 
 
 def _known_keys(location: list[Any]) -> list[str]:
