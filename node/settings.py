@@ -1,15 +1,21 @@
 """The one typed model of the configuration: ``ichnode.toml``, then ``ICHNODE_*``."""
 
 import difflib
+import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from node.errors import ConfigError
 
@@ -282,7 +288,11 @@ class Settings(BaseSettings):
     """Everything that can be configured; the defaults run on one machine."""
 
     model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
     )
 
     home: Path = Field(default_factory=_default_home, description="folder for all that is kept")
@@ -352,8 +362,8 @@ def load_settings(config: Path | None = None) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         raise ConfigError(_one_line(error, path)) from None
-    except ValueError as error:  # a variable that holds broken JSON
-        raise ConfigError(f"environment: {error}".splitlines()[0]) from None
+    except SettingsError:
+        raise ConfigError(_broken_json(os.environ)) from None
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -370,17 +380,62 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields]
     for name in environ:
         if name.upper().startswith(ENV_PREFIX) and name.upper() != CONFIG_ENV:
-            section = name.upper().split("__")[0]
+            section, _, key = name.upper().partition("__")
             if section not in known:
                 raise ConfigError(f"environment: unknown variable {name}{_hint(section, known)}")
+            if key and not _is_section(_annotation(section)):
+                raise ConfigError(f"environment: unknown variable {name}; {section} has no keys")
+
+
+def _annotation(variable: str) -> Any:
+    """The type of what a variable sets, None if there is no such key."""
+    found: Any = Settings
+    for part in variable.upper().removeprefix(ENV_PREFIX).lower().split("__"):
+        field = found.model_fields.get(part) if _is_section(found) else None
+        found = None if field is None else field.annotation
+    return found
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _broken_json(environ: Mapping[str, str]) -> str:
+    """Name the variable for a section or a list that does not hold JSON."""
+    for name, value in environ.items():
+        if name.upper().startswith(ENV_PREFIX):
+            annotation = _annotation(name)
+            if _is_section(annotation) or get_origin(annotation) is tuple:
+                try:
+                    json.loads(value)
+                except ValueError:
+                    return f"environment {name}: got {_without_password(repr(value))}, takes JSON"
+    return "environment: a variable does not hold JSON"
+
+
+def _variable(location: list[Any], environ: Mapping[str, str]) -> str | None:
+    """The variable that a key was set by: its own, or one with the JSON of what it is in."""
+    names = {name.upper(): name for name in environ}
+    for depth in range(len(location), 0, -1):
+        name = names.get(f"{ENV_PREFIX}{'__'.join(map(str, location[:depth]))}".upper())
+        if name is None:
+            continue
+        try:
+            value = json.loads(environ[name]) if depth < len(location) else None
+            for part in location[depth:]:
+                value = value[part]
+        except (ValueError, LookupError, TypeError):
+            continue
+        return name
+    return None
 
 
 def _one_line(error: ValidationError, path: Path | None) -> str:
     first = error.errors()[0]
     location = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
     key = ".".join(str(part) for part in location)
-    environment = f"{ENV_PREFIX}{'__'.join(str(part) for part in location).upper()}"
-    where = f"environment {environment}" if environment in os.environ else str(path or "arguments")
+    variable = _variable(location, os.environ)
+    where = str(path or "arguments") if variable is None else f"environment {variable}"
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"{where}: unknown key {key}{_hint(str(location[-1]), known)}"
