@@ -421,7 +421,7 @@ def _variable(location: list[Any], environ: Mapping[str, str]) -> str | None:
         if name is None:
             continue
         try:
-            value = json.loads(environ[name]) if depth < len(location) else None
+            value: Any = json.loads(environ[name]) if depth < len(location) else None
             for part in location[depth:]:
                 value = value[part]
         except (ValueError, LookupError, TypeError):
