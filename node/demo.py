@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ml.labels import LABELS, Label
+from ml.labels import Label
 from ml.phantom import Phantom, make_phantom, write_dicom
 from node import show
 from node.broker import broker_url, free_port
@@ -262,23 +262,18 @@ def _tell(
     console.print()
     console.print(show.probability_table(details["slices"], truth))
     show.warnings(console, details["warnings"])
-    highest = max(LABELS, key=lambda label: details["probabilities"][label.value])
-    console.print(
-        f"Highest: {highest.value} {details['probabilities'][highest.value]:.3f}. "
-        f"{show.NOT_FOR_CLINICAL_USE}",
-        highlight=False,
-    )
+    show.study(console, details["slices"])
     results = ledger.results(revision)
     report = next(r for r in results if r.kind == Kind.STRUCTURED_REPORT)
     capture = next(r for r in results if r.kind == Kind.SECONDARY_CAPTURE)
     pacs = stage.out / "pacs"
     stored = stored_file(pacs, report.sop_class_uid, report.sop_instance_uid)
+    ready = next(e.at for e in ledger.history(revision) if e.state is State.READY)
     console.print()
     console.print(
         f"From the last slice sent to the SR stored: "
-        f"[bold]{stored.stat().st_mtime - sent_at:.1f} s[/bold] "
-        f"(of these {stage.settings.assemble.grace_s:g} to {stage.settings.assemble.quiet_s:g} s "
-        "waiting for more slices)",
+        f"[bold]{stored.stat().st_mtime - sent_at:.1f} s[/bold], "
+        f"{ready.timestamp() - sent_at:.1f} s of it waiting for more slices",
         highlight=False,
     )
     for what, where in (

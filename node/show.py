@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from ml.labels import LABELS, SUBTYPES
+from ml.labels import LABELS, SUBTYPES, Label
 from node.check import Finding, Health
 from node.ledger import Ledger, Revision, State
 from node.spool import PROBABILITIES, Spool
@@ -139,13 +139,13 @@ def details(console: Console, found: Sequence[dict[str, Any]]) -> None:
         warnings(console, entry["warnings"])
         if entry["slices"]:
             console.print(probability_table(entry["slices"]))
+            study(console, entry["slices"])
         counted = Counter((d["destination"], d["state"], d["detail"]) for d in entry["deliveries"])
         for (destination, state, detail), count in counted.items():
             why = f": {escape(detail)}" if detail else ""
             console.print(f"  {count} objects to {destination}: {state}{why}", highlight=False)
         if entry["results"]:
             console.print(f"  results: {Path(entry['results'][0]['path']).parent}", highlight=False)
-            console.print(f"  {NOT_FOR_CLINICAL_USE}")
         console.print()
 
 
@@ -179,6 +179,17 @@ def probability_table(
     return table
 
 
+def study(console: Console, slices: Sequence[dict[str, Any]]) -> None:
+    """The highest probability of each finding, and the slice that it comes from."""
+    highest = []
+    for label in (Label.ANY, *SUBTYPES):
+        values = [item["probabilities"][label.value] for item in slices]
+        index = max(range(len(values)), key=values.__getitem__)
+        highest.append(f"{label.abbreviation} {values[index]:.3f} (slice {index + 1})")
+    console.print(f"Highest: {', '.join(highest)}", highlight=False)
+    console.print(NOT_FOR_CLINICAL_USE)
+
+
 def _bar(probability: float) -> str:
     style = "bold red" if probability >= 0.5 else "dim" if probability < 0.1 else ""
     number = f"{probability:.3f}"
@@ -208,8 +219,7 @@ def outcomes(
             console.print(f"  {entry['state']}: {escape(outcome.reason or '')}", highlight=False)
         else:
             console.print(probability_table(entry["slices"]))
-            highest = "  ".join(f"{k} {v:.3f}" for k, v in entry["probabilities"].items())
-            console.print(f"  highest: {highest}", highlight=False)
+            study(console, entry["slices"])
         warnings(console, entry["warnings"])
         if outcome.objects:
             console.print(

@@ -115,6 +115,8 @@ class Node:
                 arguments = (entry / "cmdline").read_bytes().decode().split("\0")
             except OSError:
                 continue
+            if not arguments[0]:  # it has ended
+                continue
             if int(stat.rpartition(")")[2].split()[1]) == self.process.pid:
                 name = arguments[3] if "-m" in arguments else Path(arguments[0].split()[0]).name
                 if name == "work":
