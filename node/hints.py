@@ -100,6 +100,7 @@ class Hints:
 
     def _send(self, queue: Queue, *args: object) -> None:
         try:
+            self._redis.ping()  # Celery would try for seconds to reach a broker that is away
             self._app.send_task(task_name(queue), args=args, queue=queue.value, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             self._complain(error)
