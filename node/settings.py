@@ -434,12 +434,13 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
     first = error.errors()[0]
     location = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
     key = ".".join(str(part) for part in location)
-    variable = _variable(location, os.environ)
+    is_missing = first["type"] == "missing"  # then what it is missing in tells the source
+    variable = _variable(location[:-1] if is_missing else location, os.environ)
     where = str(path or "arguments") if variable is None else f"environment {variable}"
     if first["type"] == "extra_forbidden":
         known = _known_keys(location[:-1])
         return f"{where}: unknown key {key}{_hint(str(location[-1]), known)}"
-    if first["type"] == "missing":
+    if is_missing:
         return f"{where}: {key} is missing"
     takes = re.sub(r"^(Value error, |Input should |String should )", "", first["msg"])
     takes = takes if takes.startswith("takes") else f"should {takes}"
