@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
+from highdicom.legacy import LegacyConvertedEnhancedCTImage
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, generate_uid
 
 from node.broker import free_port
 from node.ledger import State
@@ -216,3 +217,25 @@ def test_other_sop_classes_are_rejected_and_ct_in_the_same_association_is_not(
     assert alone.returncode != 0
     assert "No presentation context" in (mixed.stdout + mixed.stderr) or mixed.returncode != 0
     assert len(node.ledger.instances(node.revisions(series.series)[0])) == 3
+
+
+def test_a_legacy_converted_enhanced_image_comes_back_with_a_capture_for_each_frame(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series], tmp_path: Path
+) -> None:
+    slices = [pydicom.dcmread(file) for file in new_series().files]
+    series_uid = generate_uid()
+    enhanced = LegacyConvertedEnhancedCTImage(slices, series_uid, 1, generate_uid(), 1)
+    enhanced.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
+
+    node.send([tmp_path / "enhanced.dcm"], "-R")  # else DCMTK does not propose the class
+    revision = node.wait_for(str(series_uid), State.DELIVERED)
+
+    assert revision.instances == 1
+    results = orthanc.instances_of(str(enhanced.StudyInstanceUID))
+    assert _kinds(results)[SecondaryCaptureImageStorage] == len(slices)
+    frames = {
+        result.SourceImageSequence[0].ReferencedFrameNumber
+        for result in results
+        if result.SOPClassUID == SecondaryCaptureImageStorage
+    }
+    assert len(frames) == len(slices)
