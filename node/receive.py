@@ -182,9 +182,10 @@ class Receiver:
         try:
             folder = self.spool.quarantine(content, f"from {sender}: {refusal}")
         except SpoolError as error:
-            log.error("instance from %s refused (%s) and not kept: %s", sender, refusal, error)
+            log.error("an instance from %s was refused and not kept: %s", sender, error)
             return Status.OUT_OF_RESOURCES
-        log.warning("instance from %s refused, see %s: %s", sender, folder, refusal)
+        # Not the reason: it may quote the dataset, and so the patient.
+        log.warning("an instance from %s was refused, see %s", sender, folder)
         return refusal.status
 
 

@@ -57,8 +57,14 @@ class Sweeper:
         for revision in self.ledger.due(State.RECEIVING):
             try:
                 is_ready = assemble(revision, self.ledger, self.spool, self.settings, self._now())
-            except Exception:  # one odd series must not hold the others up
-                log.exception("series %s cannot be assembled", revision.series_instance_uid)
+            except Exception as error:  # one odd series must not hold the others up
+                # No traceback by default: its message may quote the patient.
+                log.error(
+                    "series %s cannot be assembled: unexpected %s",
+                    revision.series_instance_uid,
+                    type(error).__name__,
+                    exc_info=log.isEnabledFor(logging.DEBUG),
+                )
                 self._later(revision, self.settings.assemble.quiet_s)
                 continue
             if is_ready:

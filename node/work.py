@@ -73,7 +73,13 @@ class Worker:
                 self.ledger.fail(claim, type(error).__name__, str(error))
                 return
             except Exception as error:
-                log.exception("series %s", claim.revision.series_instance_uid)
+                # No traceback by default: its message may quote the patient.
+                log.error(
+                    "series %s: unexpected %s",
+                    claim.revision.series_instance_uid,
+                    type(error).__name__,
+                    exc_info=log.isEnabledFor(logging.DEBUG),
+                )
                 self._after_unexpected(claim, error)
                 return
         destinations = [destination.name for destination in self.settings.destinations]
