@@ -49,10 +49,10 @@ def test_windows_come_before_resizing_so_that_bone_does_not_bleed_into_the_brain
 
 def test_shrinking_averages_and_does_not_drop_pixels() -> None:
     hu = torch.zeros(1, 64, 64)
-    hu[0, ::2] = 80
+    hu[0, ::8] = 80  # a thin line that falls between the pixels that are left
     brain = Preprocess(PAPER_WINDOWS, 8, *PLAIN)(hu)[0, 0]
-    assert brain.min().item() == pytest.approx(0.5, abs=0.1)
-    assert brain.max().item() == pytest.approx(0.5, abs=0.1)
+    assert brain.mean().item() == pytest.approx(1 / 8, abs=0.02)
+    assert brain.min().item() > 0.05
 
 
 def test_the_papers_backbone_has_one_output_for_each_label() -> None:
