@@ -148,10 +148,12 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import up as run
+    from node.up import RECEIVER, WORKERS, Supervisor, one_at_a_time, run_until_told
 
     _start_logging(verbose=True)
-    run(_settings(config), config, verbose=verbose)
+    settings = _settings(config)
+    with one_at_a_time(settings.home):
+        run_until_told(Supervisor(settings, RECEIVER | WORKERS, config, verbose=verbose))
 
 
 @app.command()
@@ -184,8 +186,8 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
 def work(
     config: Config = None,
     queue: Annotated[
-        list[str] | None,
-        typer.Option(help="Serve only this queue, analyze or deliver; may be repeated."),
+        str | None,
+        typer.Option(help="Serve only this one, analyze or deliver; else a process for each."),
     ] = None,
     threads: Annotated[int, typer.Option(min=1, max=64, help="Deliveries at the same time.")] = 4,
     *,
@@ -194,17 +196,19 @@ def work(
     """Analyze and deliver (one part of `up`, for many machines)."""
     from node.broker import broker_url, check_broker
     from node.hints import Queue
+    from node.up import WORKERS, Supervisor, run_until_told
     from node.work import run_worker
 
     _start_logging(verbose=verbose)
     settings = _settings(config)
-    try:
-        queues = [Queue(name) for name in queue or list(Queue)]
-    except ValueError as error:
-        raise ConfigError(f"{error}; queues: {', '.join(Queue)}") from None
+    if queue is None:
+        run_until_told(Supervisor(settings, WORKERS, config, verbose=verbose))
+        return
+    if queue not in list(Queue):
+        raise ConfigError(f"no queue {queue!r}; there are: {', '.join(Queue)}")
     url = broker_url(settings)
     check_broker(url)
-    run_worker(settings, url, queues, threads)
+    run_worker(settings, url, Queue(queue), threads)
 
 
 @app.command()

@@ -27,7 +27,7 @@ from node.report import Kind
 from node.settings import Destination, Settings, load_settings
 from node.spool import Spool
 from node.standin import standin_pacs, stored_file
-from node.up import WORKERS, Supervisor, one_at_a_time
+from node.up import RECEIVER, WORKERS, Supervisor, one_at_a_time
 
 START_TIMEOUT_S = 60.0
 STILL_TIMEOUT_S = 180.0
@@ -159,7 +159,9 @@ def _sendable(path: Path, console: Console) -> list[FoundSeries]:
 @contextmanager
 def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
     log_file = stage.out / LOG
-    supervisor = Supervisor(stage.settings, stage.config, verbose=True, log_file=log_file)
+    supervisor = Supervisor(
+        stage.settings, RECEIVER | WORKERS, stage.config, verbose=True, log_file=log_file
+    )
     with one_at_a_time(stage.settings.home):
         try:
             with console.status("starting the node"):
@@ -188,7 +190,7 @@ def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> N
         except DeliveryError:
             time.sleep(0.2)
         else:
-            if len(answering_workers(broker_url(stage.settings), stage.settings)) >= WORKERS:
+            if len(answering_workers(broker_url(stage.settings), stage.settings)) >= len(WORKERS):
                 return
     raise ConfigError(f"the node does not start, see {log_file}")
 

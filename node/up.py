@@ -1,4 +1,4 @@
-"""The whole node on one machine: broker, receiver and workers, kept running."""
+"""The parts of a node as processes that are kept running."""
 
 import fcntl
 import logging
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from node.settings import Settings
 
 log = logging.getLogger(__name__)
 
-WORKERS = 2
-"""Worker processes that `up` starts: one analyzes, one delivers."""
+RECEIVER = {"receive": ["receive"]}
+WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
+"""Name of each part, and the command of `ichnode` that it runs."""
 
 END_TIMEOUT_S = 20.0
 FIRST_PAUSE_S = 0.5
@@ -70,6 +71,8 @@ class Supervisor:
     Parameters
     ----------
     settings : Settings
+    parts : mapping of str to list of str
+        Of `RECEIVER` and `WORKERS`.
     config : pathlib.Path, optional
         The file that the parts read their settings from.
     verbose : bool
@@ -81,12 +84,14 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
+        parts: Mapping[str, list[str]],
         config: Path | None,
         *,
         verbose: bool = False,
         log_file: Path | None = None,
     ) -> None:
         self.settings = settings
+        self._commands = parts
         self._config = config
         self._verbose = verbose
         self._log_file = log_file
@@ -99,25 +104,23 @@ class Supervisor:
         return {p.name: p.process.pid for p in self._parts if p.process is not None}
 
     def start(self) -> None:
-        """Start every part.
+        """Start every part, and a broker first if none is configured and none runs.
 
         Raises
         ------
         ConfigError
             If the broker does not answer.
         """
-        if self.settings.broker.url:
+        try:
             check_broker(broker_url(self.settings))
-        else:
+        except ConfigError:
+            if self.settings.broker.url or "receive" not in self._commands:
+                raise
             self._broker = EmbeddedBroker(self.settings.home)
             broker = _Part("broker", self._broker.start)
             broker.process, broker.started_at = self._broker.start(), time.monotonic()
             self._parts.append(broker)
-        for name, arguments in (
-            ("receive", ["receive"]),
-            ("analyze", ["work", "--queue", Queue.ANALYZE]),
-            ("deliver", ["work", "--queue", Queue.DELIVER]),
-        ):
+        for name, arguments in self._commands.items():
             self._parts.append(_Part(name, self._starter(arguments)))
         self.keep_running()
 
@@ -165,17 +168,15 @@ def one_at_a_time(home: Path) -> Iterator[None]:
         yield
 
 
-def up(settings: Settings, config: Path | None, *, verbose: bool) -> None:
-    """Run the node until SIGINT or SIGTERM."""
+def run_until_told(supervisor: Supervisor) -> None:
+    """Keep the parts running until SIGINT or SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    supervisor = Supervisor(settings, config, verbose=verbose)
-    with one_at_a_time(settings.home):
-        try:
-            supervisor.start()
-            while not stop.wait(0.2):
-                supervisor.keep_running()
-        finally:
-            log.info("stopping")
-            supervisor.stop()
+    try:
+        supervisor.start()
+        while not stop.wait(0.2):
+            supervisor.keep_running()
+    finally:
+        log.info("stopping")
+        supervisor.stop()

@@ -3,8 +3,9 @@
 import json
 import logging
 import os
+import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,36 +53,34 @@ class Worker:
         self.spool = spool
         self.hints = hints
         self.analyzer = analyzer
-        self._one_at_a_time = threading.Lock()  # one model, one GPU
 
     def analyze(self, revision_id: int) -> None:
         """Stations analyze and report, for one revision; nothing if another has done it."""
         assert self.analyzer is not None
-        with self._one_at_a_time:
-            claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
-            if claim is None:
-                return
-            if not self.ledger.is_newest(claim.revision):
-                self.ledger.supersede(claim)
-                return
-            try:
-                with self._staying_alive(claim):
-                    analysis = self._analyze(claim, self.analyzer)
-                    results = self._report(claim, analysis)
-            except IchnodeError as error:
-                log.error("series %s failed: %s", claim.revision.series_instance_uid, error)
-                self.ledger.fail(claim, type(error).__name__, str(error))
-                return
-            except Exception as error:
-                # No traceback by default: its message may quote the patient.
-                log.error(
-                    "series %s: unexpected %s",
-                    claim.revision.series_instance_uid,
-                    type(error).__name__,
-                    exc_info=log.isEnabledFor(logging.DEBUG),
-                )
-                self._after_unexpected(claim, error)
-                return
+        claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
+        if claim is None:
+            return
+        if not self.ledger.is_newest(claim.revision):
+            self.ledger.supersede(claim)
+            return
+        try:
+            with self._staying_alive(claim):
+                analysis = self._analyze(claim, self.analyzer)
+                results = self._report(claim, analysis)
+        except IchnodeError as error:
+            log.error("series %s failed: %s", claim.revision.series_instance_uid, error)
+            self.ledger.fail(claim, _reason(error), str(error))
+            return
+        except Exception as error:
+            # No traceback by default: its message may quote the patient.
+            log.error(
+                "series %s: unexpected %s",
+                claim.revision.series_instance_uid,
+                type(error).__name__,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
+            self._after_unexpected(claim, error)
+            return
         destinations = [destination.name for destination in self.settings.destinations]
         reported = self.ledger.report(
             claim,
@@ -165,6 +164,11 @@ class Worker:
             log.info("%d objects of revision %d stored in %s", stored, revision_id, destination)
 
 
+def _reason(error: IchnodeError) -> str:
+    """An error as a word for the ledger: PixelError becomes pixel-error."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
+
+
 def _as_result(item: ResultObject, results: Path) -> Result:
     return Result(
         item.kind,
@@ -175,15 +179,15 @@ def _as_result(item: ResultObject, results: Path) -> Result:
     )
 
 
-def run_worker(settings: Settings, url: str, queues: Sequence[Queue], threads: int) -> None:
-    """Serve queues until the process is told to end.
+def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None:
+    """Serve a queue until the process is told to end.
 
     Parameters
     ----------
     settings : Settings
     url : str
         The broker.
-    queues : sequence of Queue
+    queue : Queue
     threads : int
         Deliveries at the same time; series are judged one at a time.
 
@@ -192,10 +196,12 @@ def run_worker(settings: Settings, url: str, queues: Sequence[Queue], threads: i
     BundleError
         If it is to analyze and the model cannot be loaded.
     """
-    analyzer = Analyzer.load(settings) if Queue.ANALYZE in queues else None
-    if analyzer is not None:
+    analyzer = None
+    if queue is Queue.ANALYZE:
+        analyzer = Analyzer.load(settings)
         model = analyzer.model
         log.info("model %s %s on %s", model.name, model.version, analyzer.detector.device)
+        threads = 1  # one model, one GPU; and what waits is left to other workers
     worker = Worker(
         settings,
         open_ledger(settings.ledger_url),
@@ -204,17 +210,16 @@ def run_worker(settings: Settings, url: str, queues: Sequence[Queue], threads: i
         analyzer,
     )
     app = celery_app(url, settings)
-    app.task(worker.analyze, name=task_name(Queue.ANALYZE))
-    app.task(worker.deliver, name=task_name(Queue.DELIVER))
+    app.task(worker.analyze if queue is Queue.ANALYZE else worker.deliver, name=task_name(queue))
     # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
     app.worker_main(
         [
             "--quiet",
             "worker",
-            f"--hostname={'-'.join(queues)}-{os.getpid()}@%h",
+            f"--hostname={queue}-{os.getpid()}@%h",
             "--pool=threads",
             f"--concurrency={threads}",
-            f"--queues={','.join(queues)}",
+            f"--queues={queue}",
             "--without-gossip",
             "--without-mingle",
             "--without-heartbeat",
