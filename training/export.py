@@ -111,20 +111,24 @@ def choose_points(
                 "chosen; hold out more series"
             )
         thresholds, sensitivity, specificity = roc(truth[:, column], probabilities[:, column])
+        balanced = int(np.argmax(sensitivity + specificity))
         sensitive = int(np.argmax(sensitivity >= TARGET))
-        specific = np.flatnonzero(specificity >= TARGET)
+        specific = int(np.append(0, np.flatnonzero(specificity >= TARGET))[-1])
+        # Thresholds fall along the curve; where balanced is beyond a target already, it stands.
         picks = {
-            "high_sensitivity": sensitive,
-            "balanced": int(np.argmax(sensitivity + specificity)),
-            "high_specificity": int(specific[-1]) if len(specific) else 0,
+            "high_sensitivity": max(sensitive, balanced),
+            "balanced": balanced,
+            "high_specificity": min(specific, balanced),
         }
         for name, pick in picks.items():
             # Rounded down, so that the slice it was chosen by stays above it.
             chosen[name].append(float(np.floor(thresholds[pick] * 1e4) / 1e4))
     rules = {
-        "high_sensitivity": f"highest threshold with slice sensitivity of at least {TARGET:.0%}",
+        "high_sensitivity": f"highest threshold with slice sensitivity of at least {TARGET:.0%}, "
+        "not above balanced",
         "balanced": "largest sum of slice sensitivity and specificity (Youden)",
-        "high_specificity": f"lowest threshold with slice specificity of at least {TARGET:.0%}",
+        "high_specificity": f"lowest threshold with slice specificity of at least {TARGET:.0%}, "
+        "not below balanced",
     }
     return tuple(
         OperatingPoint(
