@@ -18,6 +18,8 @@ class SeriesHeaders:
     ----------
     headers : tuple of pydicom.Dataset
         One for each readable file, without pixel data.
+    files : tuple of pathlib.Path
+        The files that these were read from.
     arrangement : Arrangement, optional
         None if the slices cannot be ordered.
     warnings : tuple of str
@@ -25,13 +27,14 @@ class SeriesHeaders:
     """
 
     headers: tuple[Dataset, ...]
+    files: tuple[Path, ...]
     arrangement: Arrangement | None
     warnings: tuple[str, ...] = ()
 
 
 def read_headers(paths: Sequence[Path]) -> SeriesHeaders:
     """Read the headers of a series and put its slices in order."""
-    headers, frames, warnings = [], [], []
+    headers, files, frames, warnings = [], [], [], []
     for path in paths:
         try:
             header = read_header(path)
@@ -40,8 +43,9 @@ def read_headers(paths: Sequence[Path]) -> SeriesHeaders:
             warnings.append(str(error))
         else:
             headers.append(header)
+            files.append(path)
     try:
         arrangement = arrange(frames)
     except GeometryError:
         arrangement = None
-    return SeriesHeaders(tuple(headers), arrangement, tuple(warnings))
+    return SeriesHeaders(tuple(headers), tuple(files), arrangement, tuple(warnings))

@@ -59,6 +59,8 @@ def celery_app(url: str, settings: Settings) -> Celery:
 def answering_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> list[str]:
     """Names of the workers that answer within a time, seconds."""
     try:
+        with redis.Redis.from_url(url, socket_connect_timeout=timeout_s) as client:
+            client.ping()  # Celery would try for seconds to reach a broker that is away
         replies = celery_app(url, settings).control.ping(timeout=timeout_s)
     except (OperationalError, redis.RedisError, OSError):
         return []

@@ -168,7 +168,7 @@ def judge_series(
     if verdict.reason is not None:
         return Outcome(found, reason=f"{verdict.reason}: {verdict.detail}", warnings=warnings)
     try:
-        digest = digest_of_instances(_digests(series, files))
+        digest = digest_of_instances(_digests(series))
         analysis = analyze(analyzer, series, digest, warnings, progress)
     except IchnodeError as error:
         return Outcome(found, reason=str(error), warnings=warnings, failed=True)
@@ -200,8 +200,8 @@ def _distinct_instances(files: Sequence[Path]) -> tuple[list[Path], tuple[str, .
     return list(first.values()), (f"{extra} copies of images passed over",) if extra else ()
 
 
-def _digests(series: SeriesHeaders, files: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    for header, file in zip(series.headers, files, strict=True):
+def _digests(series: SeriesHeaders) -> Iterator[tuple[str, str]]:
+    for header, file in zip(series.headers, series.files, strict=True):
         yield text(header, "SOPInstanceUID"), digest_of(file.read_bytes())
 
 

@@ -71,10 +71,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _is_there(path: Path, size: int) -> bool:
-    """Whether a content, which the name's digest stands for, is there already."""
+def _is_there(path: Path, content: bytes) -> bool:
+    """Whether a file holds a content already; one that was altered is written again."""
     try:
-        return path.stat().st_size == size
+        return path.read_bytes() == content
     except FileNotFoundError:
         return False
 
@@ -135,7 +135,7 @@ class Spool:
         folders = (self.folder, self.folder / study, self.folder / study / series)
         fresh = [folder for folder in folders if not folder.exists()]
         try:
-            if _is_there(self.folder / relative, len(content)):
+            if _is_there(self.folder / relative, content):
                 return relative
             write_durably(self.folder / relative, content)
             for folder in fresh:

@@ -1,6 +1,8 @@
 """The ledger: where every series is on its way, in SQL. The truth of the node."""
 
-from node.ledger.ledger import HINT_S, Claim, Ledger, open_ledger
+from node.ledger.analyzing import Claim
+from node.ledger.database import HINT_S
+from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.records import (
     Delivery,
     DeliveryState,

@@ -97,7 +97,9 @@ class Revision:
     instances : int
         How many count.
     attempts : int
-        How often a worker has begun with it.
+        How often a worker has begun with it, since it was made or tried again.
+    claims : int
+        How often a worker has begun with it at all: tells claims apart.
     arrivals : int
         How often an instance came for it: tells whether one came meanwhile.
     last_instance_at, updated_at : datetime
@@ -117,6 +119,7 @@ class Revision:
     maxima: dict[str, float] | None
     instances: int
     attempts: int
+    claims: int
     arrivals: int
     last_instance_at: datetime
     updated_at: datetime

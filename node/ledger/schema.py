@@ -34,6 +34,7 @@ revision = sa.Table(
     sa.Column("warnings", sa.JSON, nullable=False),
     sa.Column("maxima", sa.JSON),
     sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("claims", sa.Integer, nullable=False),
     sa.Column("arrivals", sa.Integer, nullable=False),
     sa.Column("last_instance_at", Seconds, nullable=False),
     sa.Column("released_at", Seconds),

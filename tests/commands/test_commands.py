@@ -242,3 +242,19 @@ def test_analyze_judges_every_slice_of_a_real_series(
     analyzed = [item for item in document["series"] if item["state"] == "analyzed"]
     assert len(analyzed) == 1
     assert len(analyzed[0]["slices"]) == len(files)
+
+
+def test_analyze_passes_over_a_file_whose_header_cannot_be_understood(
+    head: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd"
+    shutil.copytree(head, odd)
+    file = sorted(odd.iterdir())[0]
+    image = pydicom.dcmread(file)
+    image.add_new("PerFrameFunctionalGroupsSequence", "LO", "no sequence")
+    image.save_as(file)
+
+    (series,) = judged(ichnode("analyze", odd, "--json", home=tmp_path))["series"]
+
+    assert len(series["slices"]) == len(list(head.iterdir())) - 1
+    assert any(file.name in warning for warning in series["warnings"])

@@ -30,7 +30,7 @@ def series(positions: Sequence[float], change: Change | None = None) -> SeriesHe
         if change is not None:
             change(image)
     frames = [f for image in images for f in read_frames(image, Path("x.dcm"))]
-    return SeriesHeaders(tuple(images), arrange(frames))
+    return SeriesHeaders(tuple(images), (), arrange(frames))
 
 
 def seen(positions: Sequence[float], change: Change | None = None) -> str | None:
@@ -212,6 +212,7 @@ def revision(last_s: float, released_s: float | None) -> Revision:
         maxima=None,
         instances=30,
         attempts=0,
+        claims=0,
         arrivals=30,
         last_instance_at=NOW - timedelta(seconds=last_s),
         updated_at=NOW,

@@ -23,9 +23,9 @@ KEYWORDS = ("ImageType", "SeriesDescription", "BodyPartExamined", "ConvolutionKe
 def headers_of(images: list[Dataset]) -> SeriesHeaders:
     frames = [f for n, i in enumerate(images) for f in read_frames(i, Path(f"{n}.dcm"))]
     try:
-        return SeriesHeaders(tuple(images), arrange(frames))
+        return SeriesHeaders(tuple(images), (), arrange(frames))
     except GeometryError:
-        return SeriesHeaders(tuple(images), None)
+        return SeriesHeaders(tuple(images), (), None)
 
 
 def series(change: Callable[[Dataset], object] | None = None, count: int = 12) -> SeriesHeaders:
@@ -387,7 +387,7 @@ def test_the_words_and_limits_are_those_of_the_settings() -> None:
 
 
 def test_no_header_at_all_cannot_be_ordered() -> None:
-    assert look_at(SeriesHeaders((), None), RULES).reason is Reason.GEOMETRY
+    assert look_at(SeriesHeaders((), (), None), RULES).reason is Reason.GEOMETRY
 
 
 @given(

@@ -540,6 +540,19 @@ def test_a_failed_revision_begins_again_with_all_its_attempts(ledger: Ledger, cl
         assert found(ledger, again.id).state is State.READY
 
 
+def test_a_worker_from_before_a_retry_cannot_speak_for_the_one_after_it(
+    ledger: Ledger, clock: Clock
+) -> None:
+    before = claim(ledger, make_ready(ledger))
+    clock.pass_s(LEASE_S)
+    ledger.take_back(found(ledger, before.revision.id), 1)  # failed: that was the last attempt
+    ledger.retry(found(ledger, before.revision.id), [])
+    after = claim(ledger, found(ledger, before.revision.id))
+    assert not ledger.fail(before, "error", "late")
+    assert not report(ledger, before, "pacs")
+    assert report(ledger, after, "pacs")
+
+
 def test_a_skipped_revision_is_looked_at_again(ledger: Ledger) -> None:
     revision = receive(ledger)
     ledger.skip(revision, "contrast", "C+", [])

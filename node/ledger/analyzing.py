@@ -1,0 +1,171 @@
+"""What a worker that analyzes does to the ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.ledger import schema
+from node.ledger.database import HINT_S, Database
+from node.ledger.records import (
+    Result,
+    Revision,
+    State,
+)
+
+_revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to go on with a revision, as long as nobody took it over."""
+
+    revision: Revision
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return self.revision.attempts
+
+
+class Analyzing(Database):
+    """A worker claims a revision, keeps its claim alive, and reports or fails."""
+
+    def claim(self, revision_id: int, lease_s: float) -> Claim | None:
+        """Begin to analyze a revision that is ready; None where another one has it."""
+        moved = self.move(
+            revision_id,
+            State.READY,
+            State.ANALYZING,
+            attempts=_revision.c.attempts + 1,
+            claims=_revision.c.claims + 1,
+            due_at=self.clock() + lease_s,
+        )
+        if not moved:
+            return None
+        revision = self.revision(revision_id)
+        return None if revision is None else Claim(revision)
+
+    def extend(self, claim: Claim, lease_s: float) -> bool:
+        """Say that the work goes on; False if it was taken over."""
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                sa.update(_revision).where(self._holds(claim)).values(due_at=self.clock() + lease_s)
+            )
+        return done.rowcount == 1
+
+    def report(
+        self,
+        claim: Claim,
+        results: Sequence[Result],
+        destinations: Sequence[str],
+        *,
+        warnings: Sequence[str],
+        maxima: dict[str, float],
+    ) -> bool:
+        """Move a revision to reported and plan the delivery of its results.
+
+        Returns
+        -------
+        bool
+            False if the revision was taken over; then nothing was written.
+        """
+        now = self.clock()
+        with self.engine.begin() as connection:
+            moved = connection.execute(
+                sa.update(_revision)
+                .where(self._holds(claim))
+                .values(
+                    state=State.REPORTED,
+                    warnings=list(warnings),
+                    maxima=maxima,
+                    reason=None,
+                    detail=None,
+                    due_at=None,
+                    updated_at=now,
+                )
+            )
+            if moved.rowcount == 0:
+                return False
+            self.note(connection, claim.revision.id, State.REPORTED, None, now)
+            for item in results:
+                result_id = connection.execute(
+                    sa.insert(schema.result)
+                    .values(
+                        revision_id=claim.revision.id,
+                        kind=item.kind,
+                        series_instance_uid=item.series_instance_uid,
+                        sop_class_uid=item.sop_class_uid,
+                        sop_instance_uid=item.sop_instance_uid,
+                        path=str(item.path),
+                    )
+                    .returning(schema.result.c.id)
+                ).scalar_one()
+                self.plan(connection, claim.revision.id, result_id, destinations, now)
+        return True
+
+    def fail(self, claim: Claim, reason: str, detail: str) -> bool:
+        """End a revision that cannot be analyzed; `retry` begins again."""
+        return self._leave(claim, State.FAILED, reason=reason, detail=detail, due_at=None)
+
+    def yield_claim(self, claim: Claim, detail: str, pause_s: float) -> bool:
+        """Give a revision back, to be tried again after a pause."""
+        return self._leave(claim, State.READY, detail=detail, due_at=self.clock() + pause_s)
+
+    def supersede(self, claim: Claim) -> bool:
+        """End a claimed revision because a newer one of its series is there already."""
+        return self._leave(
+            claim,
+            State.SKIPPED,
+            reason="superseded",
+            detail="more slices came before it was analyzed: see the next revision",
+            due_at=None,
+        )
+
+    def is_newest(self, revision: Revision) -> bool:
+        """Whether no later revision of the series is there."""
+        newer = _revision.alias()
+        with self.reading() as connection:
+            return not connection.execute(
+                sa.select(newer.c.id)
+                .join(_revision, _revision.c.series_id == newer.c.series_id)
+                .where(_revision.c.id == revision.id, newer.c.number > revision.number)
+            ).first()
+
+    def take_back(self, revision: Revision, max_attempts: int) -> bool:
+        """Take a revision from a worker that was silent for too long.
+
+        It becomes ready again, or failed after `max_attempts`.
+        """
+        claim = Claim(revision)
+        if revision.attempts >= max_attempts:
+            return self._leave(
+                claim,
+                State.FAILED,
+                still_due=True,
+                reason="worker-lost",
+                detail=f"{revision.attempts} workers died or hung with it",
+                due_at=None,
+            )
+        return self._leave(claim, State.READY, still_due=True, due_at=self.clock() + HINT_S)
+
+    def _holds(self, claim: Claim) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            _revision.c.id == claim.revision.id,
+            _revision.c.state == State.ANALYZING,
+            _revision.c.claims == claim.revision.claims,
+        )
+
+    def _leave(self, claim: Claim, state: State, *, still_due: bool = False, **values: Any) -> bool:
+        now = self.clock()
+        condition = self._holds(claim)
+        if still_due:
+            condition = sa.and_(condition, _revision.c.due_at <= now)
+        with self.engine.begin() as connection:
+            moved = connection.execute(
+                sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
+            )
+            if moved.rowcount == 1:
+                self.note(connection, claim.revision.id, state, values.get("detail"), now)
+        return moved.rowcount == 1

@@ -1,0 +1,67 @@
+"""What assemble does to the ledger."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from node.ledger import schema
+from node.ledger.database import HINT_S, MOST_AT_ONCE, Database
+from node.ledger.records import (
+    Revision,
+    State,
+)
+
+_revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+
+
+class Assembling(Database):
+    """Revisions come to rest and are ready, or are skipped."""
+
+    def due(self, state: State) -> list[Revision]:
+        """Revisions in a state that have stood still too long, the longest first."""
+        return self.select_revisions(
+            sa.and_(_revision.c.due_at <= self.clock(), _revision.c.state == state),
+            _revision.c.due_at,
+            MOST_AT_ONCE,
+        )
+
+    def postpone(self, revision: Revision, due_at: datetime) -> None:
+        """Look at a revision again later, unless something came or was released meanwhile."""
+        released = 0.0 if revision.released_at is None else revision.released_at.timestamp()
+        with self.engine.begin() as connection:
+            connection.execute(
+                sa.update(_revision)
+                .where(
+                    _revision.c.id == revision.id,
+                    _revision.c.state == revision.state,
+                    _revision.c.arrivals == revision.arrivals,
+                    # to the millisecond: a datetime holds less than the column
+                    sa.func.coalesce(_revision.c.released_at, 0.0) < released + 1e-3,
+                )
+                .values(due_at=due_at.timestamp())
+            )
+
+    def ready(self, revision: Revision, warnings: Sequence[str]) -> bool:
+        """Move a revision from receiving to ready, unless a slice came meanwhile."""
+        return self.move(
+            revision.id,
+            State.RECEIVING,
+            State.READY,
+            arrivals=revision.arrivals,
+            warnings=list(warnings),
+            due_at=self.clock() + HINT_S,
+        )
+
+    def skip(self, revision: Revision, reason: str, detail: str, warnings: Sequence[str]) -> bool:
+        """End a revision that the model may not judge."""
+        return self.move(
+            revision.id,
+            revision.state,
+            State.SKIPPED,
+            arrivals=revision.arrivals,
+            reason=reason,
+            detail=detail,
+            warnings=list(warnings),
+            due_at=None,
+        )

@@ -1,0 +1,293 @@
+"""The database under the ledger, and what all steps of a series share."""
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml.errors import first_line
+from node.errors import ConfigError
+from node.ledger import schema
+from node.ledger.records import (
+    Delivery,
+    DeliveryState,
+    Result,
+    Revision,
+    State,
+)
+
+_revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+
+_READS = "ichnode_reads"
+
+HINT_S = 5.0
+"""A hint that was sent counts as lost after this time, seconds."""
+
+MOST_AT_ONCE = 500
+"""Rows that one look at what is due gives at most."""
+
+
+def open_database(url: str) -> sa.Engine:
+    """Connect to the ledger and make its tables if they are not there.
+
+    Raises
+    ------
+    ConfigError
+        If the database cannot be reached.
+    """
+    parsed = sa.make_url(url)
+    try:
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        if engine.dialect.name == "sqlite":
+            _tune_sqlite(engine)
+        with _alone(parsed):
+            _create_tables(engine)
+    except (SQLAlchemyError, OSError) as error:
+        cause = first_line(getattr(error, "orig", None) or error)
+        shown = parsed.render_as_string(hide_password=True)
+        raise ConfigError(f"the ledger {shown} cannot be opened: {cause}") from error
+    return engine
+
+
+@contextmanager
+def _alone(url: sa.URL) -> Iterator[None]:
+    """Keep the other parts of the node out while a new SQLite file is made.
+
+    SQLite does not wait for a lock when it turns to write-ahead logging.
+    """
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield
+        return
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _create_tables(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            # Two parts of the node that start together must not race for the tables.
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ichnode'))"))
+        schema.metadata.create_all(connection)
+
+
+def _tune_sqlite(engine: sa.Engine) -> None:
+    """Durable and shared: a commit is on disk when it returns, writers wait for each other."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        for pragma in (
+            "busy_timeout=30000",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        # A reader that turns writer fails under WAL; so writers take the lock at once.
+        reads = connection.get_execution_options().get(_READS, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+class Database:
+    """The ledger's tables, and the way to read and move their rows.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        SQLite or PostgreSQL.
+    clock : callable, optional
+        Seconds since 1970, UTC.
+    """
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
+        self.engine = engine
+        self.clock = clock
+        self._reader = engine.execution_options(**{_READS: True})
+        self.insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def reading(self) -> sa.Connection:
+        """A connection that takes no write lock."""
+        return self._reader.connect()
+
+    def move(
+        self,
+        revision_id: int,
+        expected: State,
+        state: State,
+        *,
+        arrivals: int | None = None,
+        **values: Any,
+    ) -> bool:
+        """Compare and set: only one of many who try succeeds."""
+        now = self.clock()
+        condition = sa.and_(_revision.c.id == revision_id, _revision.c.state == expected)
+        if arrivals is not None:
+            condition = sa.and_(condition, _revision.c.arrivals == arrivals)
+        with self.engine.begin() as connection:
+            moved = connection.execute(
+                sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
+            )
+            if moved.rowcount == 1:
+                self.note(connection, revision_id, state, values.get("detail"), now)
+        return moved.rowcount == 1
+
+    def note(
+        self,
+        connection: sa.Connection,
+        revision_id: int,
+        state: State,
+        detail: str | None,
+        at: float,
+    ) -> None:
+        """Write a state into the history of a revision."""
+        connection.execute(
+            sa.insert(schema.event).values(
+                revision_id=revision_id, at=at, state=state, detail=detail
+            )
+        )
+
+    def plan(
+        self,
+        connection: sa.Connection,
+        revision_id: int,
+        result_id: int,
+        destinations: Sequence[str],
+        now: float,
+    ) -> None:
+        """Plan that a result goes to destinations, where that is not planned yet."""
+        for destination in destinations:
+            connection.execute(
+                self.insert(_delivery)
+                .values(
+                    revision_id=revision_id,
+                    result_id=result_id,
+                    destination=destination,
+                    state=DeliveryState.PENDING,
+                    attempts=0,
+                    next_try_at=now,
+                )
+                .on_conflict_do_nothing()
+            )
+
+    def revision(self, revision_id: int) -> Revision | None:
+        """The revision with that id."""
+        found = self.select_revisions(_revision.c.id == revision_id, _revision.c.id, 1)
+        return found[0] if found else None
+
+    def select_revisions(
+        self, condition: sa.ColumnElement[bool], order: Any, limit: int
+    ) -> list[Revision]:
+        """Read revisions as values."""
+        counted = (
+            sa.select(sa.func.count())
+            .where(_instance.c.series_id == _revision.c.series_id, counts_for(_revision, _instance))
+            .correlate(_revision)
+            .scalar_subquery()
+            .label("instances")
+        )
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(
+                    _revision,
+                    schema.series.c.study_instance_uid,
+                    schema.series.c.series_instance_uid,
+                    counted,
+                )
+                .join(schema.series, schema.series.c.id == _revision.c.series_id)
+                .where(condition)
+                .order_by(order)
+                .limit(limit)
+            ).all()
+        return [
+            Revision(
+                id=row.id,
+                study_instance_uid=row.study_instance_uid,
+                series_instance_uid=row.series_instance_uid,
+                number=row.number,
+                state=State(row.state),
+                reason=row.reason,
+                detail=row.detail,
+                warnings=tuple(row.warnings),
+                maxima=row.maxima,
+                instances=row.instances,
+                attempts=row.attempts,
+                claims=row.claims,
+                arrivals=row.arrivals,
+                last_instance_at=utc(row.last_instance_at),
+                updated_at=utc(row.updated_at),
+                released_at=None if row.released_at is None else utc(row.released_at),
+            )
+            for row in rows
+        ]
+
+    def select_deliveries(self, condition: sa.ColumnElement[bool]) -> list[Delivery]:
+        """Read deliveries as values."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(
+                    _delivery,
+                    schema.result.c.kind,
+                    schema.result.c.series_instance_uid,
+                    schema.result.c.sop_class_uid,
+                    schema.result.c.sop_instance_uid,
+                    schema.result.c.path,
+                )
+                .join(schema.result, schema.result.c.id == _delivery.c.result_id)
+                .where(condition)
+                .order_by(_delivery.c.id)
+            ).all()
+        return [
+            Delivery(
+                row.id,
+                row.revision_id,
+                row.destination,
+                DeliveryState(row.state),
+                row.attempts,
+                None if row.first_tried_at is None else utc(row.first_tried_at),
+                None if row.next_try_at is None else utc(row.next_try_at),
+                row.detail,
+                as_result(row),
+            )
+            for row in rows
+        ]
+
+
+def counts_for(revision: sa.FromClause, instance: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether an instance counts for a revision of its series."""
+    return sa.and_(
+        instance.c.from_revision <= revision.c.number,
+        sa.or_(instance.c.to_revision.is_(None), instance.c.to_revision > revision.c.number),
+    )
+
+
+def utc(seconds: float) -> datetime:
+    """A time of the ledger as a value."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def as_result(row: Any) -> Result:
+    """A row of the table of results as a value."""
+    return Result(
+        row.kind,
+        row.series_instance_uid,
+        row.sop_class_uid,
+        row.sop_instance_uid,
+        Path(row.path),
+    )
