@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,7 @@ def judge_series(
                 analysis.volume,
                 analysis.sources,
                 folder,
-                created=datetime.now(UTC),
+                created=datetime.now().astimezone(),
             )
         except ReportError as error:
             warnings = (*warnings, f"no SR and no secondary capture: {error}")

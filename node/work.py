@@ -120,7 +120,7 @@ class Worker:
                 before.series_instance_uid, before.sop_class_uid, before.sop_instance_uid
             ),
             # Not the clock: doing this step again must give the same bytes.
-            created=revision.last_instance_at,
+            created=revision.last_instance_at.astimezone(),
         )
         document = {
             "model": model_json(analysis.judgement.model),
