@@ -114,6 +114,8 @@ def run_demo(path: Path | None, out: Path, seed: int, console: Console) -> bool:
         revisions = _watch(ledger, series, began, supervisor, console)
     came_back = [r for r in revisions if r.state is State.DELIVERED]
     for revision in came_back:
+        if len(series) > 1:
+            console.print(f"\n[bold]Series[/bold] {revision.series_instance_uid}", highlight=False)
         _tell(stage, ledger, revision, phantom, sent_at, console)
     _tell_what_did_not(revisions, console)
     return bool(came_back)
@@ -222,13 +224,13 @@ def _watch(
     console: Console,
 ) -> list[Revision]:
     """Print states as they pass, until every series has come to its end."""
-    uids = {item.series_instance_uid for item in series}
+    numbers = {item.series_instance_uid: n for n, item in enumerate(series, start=1)}
     moved = time.time()
     told: set[tuple[int, State]] = set()
     with console.status("waiting for results"):
         while True:
             supervisor.keep_running()
-            revisions = [r for r in ledger.recent(1000) if r.series_instance_uid in uids]
+            revisions = [r for r in ledger.recent(1000) if r.series_instance_uid in numbers]
             for revision in reversed(revisions):
                 for event in ledger.history(revision):
                     if (revision.id, event.state) in told:
@@ -236,8 +238,9 @@ def _watch(
                     told.add((revision.id, event.state))
                     moved = time.time()
                     detail = f"  {escape(event.detail)}" if event.detail else ""
+                    which = f"series {numbers[revision.series_instance_uid]}: " * (len(series) > 1)
                     console.print(
-                        f"  {event.at.timestamp() - began:6.1f} s  {event.state}{detail}",
+                        f"  {event.at.timestamp() - began:6.1f} s  {which}{event.state}{detail}",
                         highlight=False,
                     )
             newest = {r.series_instance_uid: r for r in sorted(revisions, key=lambda r: r.number)}
@@ -284,7 +287,10 @@ def _tell(
             "secondary captures",
             stored_file(pacs, capture.sop_class_uid, capture.sop_instance_uid).parent,
         ),
-        ("the same as PNG", _save_pictures(stage.out / "png", results, spool)),
+        (
+            "the same as PNG",
+            _save_pictures(stage.out / "png" / revision.series_instance_uid, results, spool),
+        ),
         ("configuration", stage.config),
         ("log of the node", stage.out / LOG),
     ):
@@ -298,6 +304,7 @@ def _tell_what_did_not(revisions: Sequence[Revision], console: Console) -> None:
                 f"{revision.state}: {revision.series_instance_uid}: {revision.reason}: "
                 f"{escape(revision.detail or '')}",
                 highlight=False,
+                soft_wrap=True,
             )
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from ml.labels import LABELS, SUBTYPES, Label
 from node.check import Finding, Health
@@ -52,30 +51,24 @@ def revision_json(revision: Revision) -> dict[str, Any]:
 
 
 def revisions(console: Console, found: Sequence[Revision]) -> None:
-    """The table of `ichnode status`."""
+    """What `ichnode status` prints."""
     if not found:
         console.print("No series yet. Send one by C-STORE to the node that `ichnode up` starts.")
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("updated", "series", "rev", "images", "state", "any", "why"):
-        table.add_column(column, justify="right" if column in ("rev", "images", "any") else "left")
     for revision in found:
-        probability = "" if revision.maxima is None else f"{revision.maxima['any']:.3f}"
-        why = ": ".join(part for part in (revision.reason, revision.detail) if part)
-        table.add_row(
-            revision.updated_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-            _short(revision.series_instance_uid),
-            str(revision.number),
-            str(revision.instances),
-            Text(revision.state, style=_STATE_STYLE.get(revision.state, "")),
-            probability,
-            escape(why),
+        style = _STATE_STYLE.get(revision.state, "default")
+        count = "1 image" if revision.instances == 1 else f"{revision.instances} images"
+        number = f"revision {revision.number}  " if revision.number > 1 else ""
+        said = ": ".join(part for part in (revision.reason, revision.detail) if part)
+        if revision.maxima is not None:
+            said = f"any {revision.maxima['any']:.3f}"
+        console.print(
+            f"[{style}]{revision.state:10}[/{style}] "
+            f"{revision.updated_at.astimezone():%Y-%m-%d %H:%M:%S}  {count:>11}  {number}"
+            f"{escape(said)}\n{'':10} {revision.series_instance_uid}",
+            highlight=False,
+            soft_wrap=True,
         )
-    console.print(table)
-
-
-def _short(uid: str) -> str:
-    return uid if len(uid) <= 30 else f"…{uid[-29:]}"
 
 
 def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, Any]:

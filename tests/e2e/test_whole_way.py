@@ -197,7 +197,7 @@ def test_the_demo_shows_the_whole_way(tmp_path: Path) -> None:
     for state in ("receiving", "ready", "analyzing", "reported", "delivered"):
         assert state in done.stdout
     assert "Not for clinical use" in done.stdout
-    assert list((tmp_path / "demo" / "png").glob("sc-*.png"))
+    assert list((tmp_path / "demo" / "png").rglob("sc-*.png"))
     assert list((tmp_path / "demo" / "pacs" / "Comprehensive3DSRStorage").glob("*.dcm"))
 
 
