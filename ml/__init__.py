@@ -9,7 +9,7 @@ The way of a slice through this package::
     fusion.py    stage 2: seven neighbouring descriptors -> six probabilities
     detector.py  all of it: Volume -> (n, 6) probabilities
     bundle.py    a trained model as a folder on disk
-    phantom.py   synthetic head CT, to learn from and to show the way with
+    phantom/     synthetic head CT, to learn from and to show the way with
 
 Training and the node both import it, so a slice goes through the same code
 when it is learned from and when it is judged.
