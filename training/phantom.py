@@ -10,7 +10,6 @@ The folder looks like one of real data, so that all later steps are the same::
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 from ml.phantom import make_phantom, phantom_uid, write_dicom
 from training import cli
 from training.data import SOURCE, write_labels
+from training.jobs import mapped
 
 
 def write_phantom(seed: int, folder: Path, size: int) -> dict[str, np.ndarray]:
@@ -42,12 +42,11 @@ def write_phantoms(folder: Path, count: int, first_seed: int, size: int, jobs: i
     folder.mkdir(parents=True, exist_ok=True)
     seeds = range(first_seed, first_seed + count)
     labels: dict[str, np.ndarray] = {}
-    with ProcessPoolExecutor(jobs) as pool:
-        make = partial(write_phantom, folder=folder, size=size)
-        for done, one in enumerate(pool.map(make, seeds, chunksize=4), start=1):
-            labels.update(one)
-            if done % 25 == 0 or done == count:
-                print(f"{done} of {count} phantoms, {len(labels)} slices", flush=True)
+    make = partial(write_phantom, folder=folder, size=size)
+    for done, one in enumerate(mapped(make, seeds, jobs=jobs, chunk=4), start=1):
+        labels.update(one)
+        if done % 25 == 0 or done == count:
+            print(f"{done} of {count} phantoms, {len(labels)} slices", flush=True)
     write_labels(folder / "labels.csv", labels)
     positive = np.array(list(labels.values())).sum(axis=0)
     (folder / SOURCE).write_text(

@@ -5,7 +5,6 @@ Series are read, ordered and turned into HU by `ml.series`, as the node does it.
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ml.series import arrange, load_volume, read_frames, read_header
 from training import cli
 from training.data import SOURCE, Series, read_labels, write_baked
 from training.errors import TrainingError
+from training.jobs import mapped
 
 
 def group_series(images: Path) -> dict[tuple[str, str], list[Path]]:
@@ -69,27 +69,26 @@ def prepare(images: Path, labels: Path, out: Path, jobs: int) -> None:
     groups = group_series(images)
     (out / "hu").mkdir(parents=True, exist_ok=True)
     baked: list[Series] = []
-    with ProcessPoolExecutor(jobs) as pool:
-        results = pool.map(partial(bake, out=out), groups.keys(), groups.values(), chunksize=4)
-        for done, (series, warnings) in enumerate(results, start=1):
-            for warning in warnings:
-                print(f"series {series.name}: {warning}", file=sys.stderr)
-            missing = [uid for uid in series.sop_instance_uids if uid not in truth]
-            if missing:
-                raise TrainingError(f"{labels}: no labels for slice {missing[0]} of {series.name}")
-            rows = np.stack([truth.pop(uid) for uid in series.sop_instance_uids])
-            baked.append(
-                Series(
-                    series.name,
-                    series.patient,
-                    series.sop_instance_uids,
-                    series.positions_mm,
-                    rows,
-                    series.path,
-                )
+    results = mapped(partial(bake, out=out), groups.keys(), groups.values(), jobs=jobs, chunk=4)
+    for done, (series, warnings) in enumerate(results, start=1):
+        for warning in warnings:
+            print(f"series {series.name}: {warning}", file=sys.stderr)
+        missing = [uid for uid in series.sop_instance_uids if uid not in truth]
+        if missing:
+            raise TrainingError(f"{labels}: no labels for slice {missing[0]} of {series.name}")
+        rows = np.stack([truth.pop(uid) for uid in series.sop_instance_uids])
+        baked.append(
+            Series(
+                series.name,
+                series.patient,
+                series.sop_instance_uids,
+                series.positions_mm,
+                rows,
+                series.path,
             )
-            if done % 50 == 0 or done == len(groups):
-                print(f"{done} of {len(groups)} series", flush=True)
+        )
+        if done % 50 == 0 or done == len(groups):
+            print(f"{done} of {len(groups)} series", flush=True)
     if truth:
         raise TrainingError(
             f"{labels}: {len(truth)} labelled slices have no image below {images}, "

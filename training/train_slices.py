@@ -12,12 +12,11 @@ six labels. RSNA 2019 gives ``any`` twice the weight of the others.
 """
 
 import math
-import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from training import cli
 from training.augment import Augmentation
 from training.checkpoint import Recipe, save_stage1, stage1_path
 from training.data import Baked, Series, folds, load_baked
+from training.jobs import mapped
 from training.metrics import WEIGHTS
 
 
@@ -139,16 +139,8 @@ def train_all(data: Baked, out: Path, recipe: Recipe, jobs: int, threads: int) -
     if recipe.folds > 1:
         folds(data.series, recipe.folds, recipe.seed)  # tells of too few patients at once
     recipes = [replace(recipe, fold=fold) for fold in kept_out]
-    if jobs == 1:
-        for one in recipes:
-            train_one(data, out, one, threads)
-        return
-    # A forked process would inherit torch's threads in an unknown state.
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
-        waiting = [pool.submit(train_one, data, out, one, threads) for one in recipes]
-        for one in waiting:
-            one.result()
+    for _ in mapped(train_one, repeat(data), repeat(out), recipes, repeat(threads), jobs=jobs):
+        pass
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
