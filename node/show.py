@@ -164,7 +164,7 @@ def probability_table(
     for index in reversed(range(len(slices))):
         item = slices[index]
         row = [str(index + 1), f"{item['position_mm']:.1f}"]
-        row += [_bar(item["probabilities"][label.value]) for label in LABELS]
+        row += [_number(item["probabilities"][label.value]) for label in LABELS]
         if truth is not None:
             true = [x.abbreviation for x, y in zip(SUBTYPES, truth[index], strict=False) if y]
             row.append(", ".join(true) or "–")
@@ -183,10 +183,10 @@ def study(console: Console, slices: Sequence[dict[str, Any]]) -> None:
     console.print(NOT_FOR_CLINICAL_USE)
 
 
-def _bar(probability: float) -> str:
-    style = "bold red" if probability >= 0.5 else "dim" if probability < 0.1 else ""
-    number = f"{probability:.3f}"
-    return f"[{style}]{number}[/{style}]" if style else number
+def _number(probability: float) -> str:
+    """A probability, the louder the higher; where it counts as present the model's thresholds say."""
+    style = "bold" if probability >= 0.5 else "dim" if probability < 0.1 else "default"
+    return f"[{style}]{probability:.3f}[/{style}]"
 
 
 def warnings(console: Console, texts: Sequence[str]) -> None:

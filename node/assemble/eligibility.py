@@ -228,8 +228,8 @@ def text(dataset: Dataset, keyword: str) -> str:
     if value is None:
         return ""
     if isinstance(value, (MultiValue, list, tuple)):
-        return "\\".join(str(item) for item in value).strip()
-    return str(value).strip()
+        value = "\\".join(str(item) for item in value)
+    return str(value).replace("\0", " ").strip()  # PostgreSQL takes no NUL in a text
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

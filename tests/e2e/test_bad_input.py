@@ -115,6 +115,20 @@ def test_invalid_uids_are_refused_and_nothing_is_written_outside_the_spool(
     assert all_files(node.settings.home / "spool") == spooled
 
 
+@pytest.mark.parametrize("also_in_dataset", [False, True])
+@pytest.mark.parametrize("uid", ["../../x", "/etc/passwd", "a b c"])
+def test_a_command_with_an_invalid_uid_is_refused(
+    node: Node, new_series: Callable[..., Series], uid: str, also_in_dataset: bool
+) -> None:
+    image = pydicom.dcmread(new_series(slices=1).files[0])
+    if also_in_dataset:
+        image.SOPInstanceUID = uid
+    before = all_files(node.settings.home / "spool")
+
+    assert 0xA900 <= store_bytes(node.port, encoded(image), uid) <= 0xCFFF
+    assert all_files(node.settings.home / "spool") == before
+
+
 def test_a_dataset_of_another_instance_than_the_command_says_is_refused(
     node: Node, new_series: Callable[..., Series]
 ) -> None:
