@@ -184,7 +184,7 @@ def study(console: Console, slices: Sequence[dict[str, Any]]) -> None:
 
 
 def _number(probability: float) -> str:
-    """A probability, the louder the higher; where it counts as present the model's thresholds say."""
+    """A probability, the louder the higher; what counts as present the model says, not this."""
     style = "bold" if probability >= 0.5 else "dim" if probability < 0.1 else "default"
     return f"[{style}]{probability:.3f}[/{style}]"
 
