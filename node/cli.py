@@ -41,7 +41,9 @@ Config = Annotated[
         show_default=False,
     ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log tracebacks too; they may quote patient data.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 P = ParamSpec("P")
@@ -75,7 +77,7 @@ def _escaped(value: object) -> str:
     return escape(str(value))
 
 
-def _start_logging(*, verbose: bool) -> None:
+def _start_logging(level: int = logging.WARNING) -> None:
     """Log to stderr; the libraries below only when something is wrong."""
     logging.basicConfig(
         stream=sys.stderr,
@@ -87,7 +89,12 @@ def _start_logging(*, verbose: bool) -> None:
     # They quote values of the dataset, which may be the patient's.
     for library in ("pydicom", "py.warnings", "pynetdicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    logging.getLogger("node").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("node").setLevel(level)
+
+
+def _start_service_logging(*, verbose: bool) -> None:
+    """Log as `up` and its parts do: a line for each step of a series."""
+    _start_logging(logging.DEBUG if verbose else logging.INFO)
 
 
 def _settings(config: Path | None) -> "Settings":
@@ -136,7 +143,7 @@ def demo(
     """
     from node.demo import run_demo
 
-    _start_logging(verbose=False)
+    _start_logging()
     if not run_demo(path, out, seed, Console()):
         raise typer.Exit(EXIT_FAILED)
 
@@ -150,7 +157,7 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
     """
     from node.up import RECEIVER, WORKERS, Supervisor, one_at_a_time, run_until_told
 
-    _start_logging(verbose=True)
+    _start_service_logging(verbose=verbose)
     settings = _settings(config)
     with one_at_a_time(settings.home):
         run_until_told(Supervisor(settings, RECEIVER | WORKERS, config, verbose=verbose))
@@ -166,7 +173,7 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     from node.spool import Spool
     from node.sweep import Sweeper
 
-    _start_logging(verbose=verbose)
+    _start_service_logging(verbose=verbose)
     settings = _settings(config)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -199,7 +206,7 @@ def work(
     from node.up import WORKERS, Supervisor, run_until_told
     from node.work import run_worker
 
-    _start_logging(verbose=verbose)
+    _start_service_logging(verbose=verbose)
     settings = _settings(config)
     if queue is None:
         run_until_told(Supervisor(settings, WORKERS, config, verbose=verbose))
@@ -231,7 +238,7 @@ def analyze(
     from node import offline, show
     from node.analyze import Analyzer
 
-    _start_logging(verbose=False)
+    _start_logging()
     settings = _settings(config)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -277,7 +284,7 @@ def status(
     """List the series that moved last, with their state and why they were skipped."""
     from node import show
 
-    _start_logging(verbose=False)
+    _start_logging()
     revisions = _ledger(_settings(config)).recent(limit)
     if as_json:
         print(json.dumps({"series": [show.revision_json(r) for r in revisions]}, indent=2))
@@ -297,7 +304,7 @@ def show_series(
     from node import show
     from node.spool import Spool
 
-    _start_logging(verbose=False)
+    _start_logging()
     settings = _settings(config)
     ledger = _ledger(settings)
     spool = Spool(settings.home)
@@ -317,7 +324,7 @@ def retry(
     config: Config = None,
 ) -> None:
     """Begin again with what has failed, was skipped, or was not delivered."""
-    _start_logging(verbose=False)
+    _start_logging()
     settings = _settings(config)
     ledger = _ledger(settings)
     destinations = [destination.name for destination in settings.destinations]
@@ -352,7 +359,7 @@ def check(config: Config = None, *, as_json: AsJson = False) -> None:
     from node.check import Health
     from node.check import check as look
 
-    _start_logging(verbose=False)
+    _start_logging()
     settings = _settings(config)
     findings = []
     for finding in look(settings):
