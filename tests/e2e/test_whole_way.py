@@ -100,17 +100,34 @@ def test_a_real_series_comes_back_and_sent_again_still_once(
     assert len(node.revisions(series.series)) == 1
 
 
-def test_a_jpeg_2000_series_comes_back(
-    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
+@pytest.mark.parametrize(
+    ("option", "compression"),
+    [
+        ("-xv", pydicom.uid.JPEG2000Lossless),
+        ("-xt", pydicom.uid.JPEGLSLossless),
+        ("-xr", pydicom.uid.RLELossless),
+        ("-xb", None),  # explicit VR big endian
+        ("-xi", None),  # implicit VR little endian
+        ("-xd", None),  # deflated
+    ],
+)
+def test_a_series_in_another_transfer_syntax_comes_back(
+    node: Node,
+    orthanc: Orthanc,
+    new_series: Callable[..., Series],
+    option: str,
+    compression: str | None,
 ) -> None:
     def compress(image: pydicom.Dataset, _index: int) -> None:
-        image.compress(pydicom.uid.JPEG2000Lossless, generate_instance_uid=False)
+        if compression is not None:
+            image.compress(compression, generate_instance_uid=False)
 
-    series = new_series(compress)
-    node.send(series.files, "-xv")
-    node.wait_for(series.series, State.DELIVERED)
+    series = new_series(compress, slices=20)
+    node.send(series.files, option)
+    revision = node.wait_for(series.series, State.DELIVERED)
 
     assert _kinds(orthanc.instances_of(series.study)) == _one_set(series)
+    assert not any("left out" in warning for warning in revision.warnings)
 
 
 def test_dcmtk_storescp_gets_the_results_too(
