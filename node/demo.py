@@ -161,9 +161,7 @@ def _sendable(path: Path, console: Console) -> list[FoundSeries]:
 @contextmanager
 def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
     log_file = stage.out / LOG
-    supervisor = Supervisor(
-        stage.settings, RECEIVER | WORKERS, stage.config, log_file=log_file
-    )
+    supervisor = Supervisor(stage.settings, RECEIVER | WORKERS, stage.config, log_file=log_file)
     with one_at_a_time(stage.settings.home):
         try:
             with console.status("starting the node"):
