@@ -230,6 +230,9 @@ def analyze(
     ] = None,
     config: Config = None,
     *,
+    png: Annotated[
+        bool, typer.Option("--png", help="With --out: each overlay as PNG too.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge files without any network: probabilities, and SR and SC files with --out."""
@@ -239,6 +242,8 @@ def analyze(
     from node.analyze import Analyzer
 
     _start_logging()
+    if png and out is None:
+        raise ConfigError("--png needs --out: a folder to write the pictures to")
     settings = _settings(config)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -263,6 +268,7 @@ def analyze(
                     settings.eligibility,
                     out,
                     lambda n, task=judging: progress.update(task, completed=n),  # type: ignore[misc]
+                    png=png,
                 )
             )
     if as_json:

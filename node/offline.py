@@ -17,7 +17,7 @@ from node.assemble.eligibility import text
 from node.errors import ConfigError
 from node.headers import SeriesHeaders, read_headers
 from node.judgement import digest_of_instances
-from node.report import ReportError, ResultObject, build
+from node.report import ReportError, ResultObject, build, save_overlay
 from node.settings import EligibilitySettings
 from node.spool import digest_of, is_uid
 from node.summary import model_json, series_json, skipped_json
@@ -148,6 +148,8 @@ def judge_series(
     rules: EligibilitySettings,
     out: Path | None,
     progress: Callable[[int], None] | None = None,
+    *,
+    png: bool = False,
 ) -> Outcome:
     """Judge one series and write its results.
 
@@ -160,6 +162,13 @@ def judge_series(
         Folder for the results; a folder is made in it for each series.
     progress : callable, optional
         Called with the number of slices done so far.
+    png : bool
+        Write each overlay as a PNG too.
+
+    Raises
+    ------
+    ConfigError
+        If the results cannot be written.
     """
     files, repeated = _distinct_instances(found.files)
     series = read_headers(files)
@@ -175,20 +184,24 @@ def judge_series(
     warnings = analysis.judgement.warnings
     objects: list[ResultObject] = []
     if out is not None:
-        folder = out / (
-            found.series_instance_uid if is_uid(found.series_instance_uid) else "series"
-        )
         try:
-            objects = build(
-                analysis.judgement,
-                analysis.volume,
-                analysis.sources,
-                folder,
-                created=datetime.now().astimezone(),
-            )
+            uid = found.series_instance_uid
+            objects = _write(analysis, out / (uid if is_uid(uid) else "series"), png=png)
         except ReportError as error:
             warnings = (*warnings, f"no SR and no secondary capture: {error}")
     return Outcome(found, analysis, warnings=warnings, objects=tuple(objects))
+
+
+def _write(analysis: Analysis, folder: Path, *, png: bool) -> list[ResultObject]:
+    made = (analysis.judgement, analysis.volume, analysis.sources)
+    try:
+        objects = build(*made, folder, created=datetime.now().astimezone())
+        if png:
+            for index in range(len(analysis.volume)):
+                save_overlay(*made, index, folder / f"overlay-{index + 1:03d}.png")
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error.strerror or error}") from error
+    return objects
 
 
 def _distinct_instances(files: Sequence[Path]) -> tuple[list[Path], tuple[str, ...]]:

@@ -91,7 +91,7 @@ def test_analyze_does_not_depend_on_file_names(head: Path, tmp_path: Path) -> No
 
 
 def test_analyze_writes_results_of_the_same_study(head: Path, tmp_path: Path) -> None:
-    done = ichnode("analyze", head, "--out", tmp_path / "out", home=tmp_path)
+    done = ichnode("analyze", head, "--out", tmp_path / "out", "--png", home=tmp_path)
 
     assert done.returncode == 0, done.stderr
     source = pydicom.dcmread(next(head.iterdir()), stop_before_pixels=True)
@@ -100,6 +100,7 @@ def test_analyze_writes_results_of_the_same_study(head: Path, tmp_path: Path) ->
     assert report.SOPClassUID == Comprehensive3DSRStorage
     assert report.StudyInstanceUID == source.StudyInstanceUID
     assert len(list(folder.glob("sc-*.dcm"))) == len(list(head.iterdir()))
+    assert len(list(folder.glob("overlay-*.png"))) == len(list(head.iterdir()))
     assert "Not for clinical use" in done.stdout
 
 
@@ -174,6 +175,7 @@ def test_analyze_of_what_cannot_be_decoded_fails_and_names_the_slices(
         (("retry", "1.2.3"), "no study or series 1.2.3"),
         (("work", "--queue", "nonsense"), "nonsense"),
         (("receive",), "no broker"),
+        (("analyze", "nowhere-at-all", "--png"), "--png needs --out"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -185,6 +187,33 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert done.stdout == ""
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_results_that_cannot_be_written_are_told_in_one_line(head: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    done = ichnode("analyze", head, "--out", tmp_path / "file", home=tmp_path)
+
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_analyze_writes_nothing_outside_its_folder(head: Path, tmp_path: Path) -> None:
+    hostile = tmp_path / "hostile"
+    hostile.mkdir()
+    for file in head.iterdir():
+        image = pydicom.dcmread(file)
+        image.SeriesInstanceUID = "../../x"
+        image.save_as(hostile / file.name)
+
+    (series,) = judged(
+        ichnode("analyze", hostile, "--out", tmp_path / "a" / "b", "--json", home=tmp_path)
+    )["series"]
+
+    assert series["state"] == "analyzed"
+    assert any("no SR" in warning for warning in series["warnings"])
+    assert not list(tmp_path.rglob("sr.dcm"))
 
 
 def test_an_empty_folder_has_no_series(tmp_path: Path) -> None:
