@@ -2,7 +2,8 @@
 
 The way of a slice through this package::
 
-    series.py    files of a series -> frames, in order from foot to head
+    frames.py    files of a series -> frames: header, pixels in HU
+    series.py    frames -> a volume, in order from foot to head
     pixels.py    stored values -> Hounsfield units (HU)
     windows.py   HU -> the three grey-scale channels
     describe.py  stage 1: one slice -> a descriptor (six logits)

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from ml.errors import GeometryError, SeriesError
-from ml.series import Arrangement, arrange, read_frames, read_header
+from ml.frames import read_frames, read_header
+from ml.series import Arrangement, arrange
 
 
 @dataclass(frozen=True)

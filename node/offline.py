@@ -10,7 +10,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 
 from ml.errors import IchnodeError, SeriesError
-from ml.series import read_header
+from ml.frames import read_header
 from node.analyze import Analysis, Analyzer, analyze
 from node.assemble import look_at
 from node.assemble.eligibility import text

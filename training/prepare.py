@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ml.errors import SeriesError
-from ml.series import arrange, load_volume, read_frames, read_header
+from ml.frames import read_frames, read_header
+from ml.series import arrange, load_volume
 from training import cli
 from training.data import SOURCE, Series, read_labels, write_baked
 from training.errors import TrainingError

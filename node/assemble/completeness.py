@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 
-from ml.series import Arrangement, numbers
+from ml.frames import numbers
+from ml.series import Arrangement
 
 
 def evidence(

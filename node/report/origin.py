@@ -7,8 +7,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from ml.frames import read_frames
 from ml.geometry import ImagePlane
-from ml.series import Slice, Volume, read_frames
+from ml.series import Slice, Volume
 from node.judgement import Judgement
 from node.report.errors import ReportError
 

@@ -11,7 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from ml.errors import IchnodeError, PixelError, SeriesError
-from ml.series import load_series, read_frames, read_header
+from ml.frames import read_frames, read_header
+from ml.series import load_series
 from tests import ct
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pydicom tells of what it stumbles over

@@ -11,16 +11,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from ml.errors import GeometryError, PixelError, SeriesError
+from ml.frames import Frame, read_frames, read_header
 from ml.geometry import ImagePlane
-from ml.series import (
-    Frame,
-    Volume,
-    arrange,
-    is_bearable,
-    load_series,
-    read_frames,
-    read_header,
-)
+from ml.series import Volume, arrange, is_bearable, load_series
 from tests import ct
 
 

@@ -19,8 +19,9 @@ from pydicom.uid import (
 )
 
 from ml.errors import PixelError
+from ml.frames import read_frames, read_header
 from ml.pixels import AIR_HU
-from ml.series import Volume, load_series, read_frames, read_header
+from ml.series import Volume, load_series
 from tests import ct
 
 

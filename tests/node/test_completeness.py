@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from ml.series import arrange, read_frames
+from ml.frames import read_frames
+from ml.series import arrange
 from node.assemble import wait_until
 from node.assemble.completeness import declared_counts, evidence
 from node.headers import SeriesHeaders

@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from ml.errors import GeometryError
-from ml.series import arrange, read_frames
+from ml.frames import read_frames
+from ml.series import arrange
 from node.assemble import Reason, Verdict, look_at
 from node.headers import SeriesHeaders, read_headers
 from node.settings import EligibilitySettings

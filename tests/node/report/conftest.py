@@ -18,8 +18,9 @@ from pydicom.uid import (
 )
 
 from ml.bundle import OperatingPoint
+from ml.frames import read_frames, read_header
 from ml.labels import LABELS
-from ml.series import Slice, Volume, arrange, load_volume, read_frames, read_header
+from ml.series import Slice, Volume, arrange, load_volume
 from node import report
 from node.judgement import Judgement, Model
 from node.report import ResultObject

@@ -1,0 +1,266 @@
+"""The files of a series to frames: what a header says of each slice, and its pixels in HU."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from ml.errors import PixelError, SeriesError, first_line
+from ml.geometry import ImagePlane
+from ml.pixels import Scaling, padding_range
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One slice as its header describes it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file it stands in.
+    sop_instance_uid : str
+        SOP Instance UID (0008,0018).
+    frame_number : int, optional
+        From 1 in a multi-frame image; None in a single-frame one.
+    instance_number : int, optional
+        Instance Number (0020,0013).
+    rows, columns : int
+        Size in pixels.
+    plane : ImagePlane, optional
+        None where position or orientation is absent or unusable.
+    spacing_mm : tuple of 2 float, optional
+        Pixel Spacing (0028,0030): between rows, between columns.
+    is_localizer : bool
+        The frame's own image type says LOCALIZER.
+    scaling : Scaling, optional
+        None where the stored values cannot become HU.
+    warnings : tuple of str
+        What is odd about this frame.
+    is_deflated : bool
+        The whole dataset is compressed, not the frame.
+    """
+
+    path: Path
+    sop_instance_uid: str
+    frame_number: int | None
+    instance_number: int | None
+    rows: int
+    columns: int
+    plane: ImagePlane | None
+    spacing_mm: tuple[float, float] | None
+    is_localizer: bool
+    scaling: Scaling | None
+    warnings: tuple[str, ...] = ()
+    is_deflated: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a message calls this frame."""
+        number = "" if self.frame_number is None else f" frame {self.frame_number}"
+        return f"{self.sop_instance_uid}{number}"
+
+
+def read_header(path: Path) -> Dataset:
+    """Read a file up to its pixel data.
+
+    Raises
+    ------
+    SeriesError
+        If the file is not DICOM or ends inside its header.
+    """
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True)
+    except Exception as error:  # a hostile file can raise anything from the parser
+        raise SeriesError(f"{path.name} cannot be read as DICOM: {first_line(error)}") from error
+
+
+def read_frames(header: Dataset, path: Path) -> list[Frame]:
+    """Describe every frame of an image.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+        A CT, Enhanced CT or Legacy Converted Enhanced CT image; pixel data is
+        not needed.
+    path : pathlib.Path
+        The file it was read from.
+
+    Raises
+    ------
+    SeriesError
+        If an attribute is of a kind that it cannot be.
+    """
+    try:
+        return _frames(header, path)
+    except Exception as error:  # values are decoded when they are asked for
+        raise SeriesError(f"{path.name}: odd header: {first_line(error)}") from error
+
+
+def _frames(header: Dataset, path: Path) -> list[Frame]:
+    if "PerFrameFunctionalGroupsSequence" not in header:
+        return [_frame(header, path, None, _flat_group(header))]
+    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
+    return [
+        _frame(header, path, number, _functional_group(per_frame, shared[0]))
+        for number, per_frame in enumerate(header.PerFrameFunctionalGroupsSequence, start=1)
+    ]
+
+
+_Group = Callable[[str], Dataset]
+"""From the name of a functional group macro to the attributes it holds."""
+
+
+def _flat_group(header: Dataset) -> _Group:
+    return lambda _macro: header
+
+
+def _functional_group(per_frame: Dataset, shared: Dataset) -> _Group:
+    """Look a macro up: what a frame says goes before what all share (PS3.3, C.7.6.16)."""
+
+    def group(macro: str) -> Dataset:
+        for place in (per_frame, shared):
+            if place.get(macro):
+                return place[macro][0]
+        return Dataset()
+
+    return group
+
+
+def _frame(header: Dataset, path: Path, number: int | None, group: _Group) -> Frame:
+    warnings: list[str] = []
+    scaling: Scaling | None = None
+    try:
+        scaling = _scaling(header, group("PixelValueTransformationSequence"), warnings)
+    except PixelError as error:
+        warnings.append(str(error))
+    image_type = group("CTImageFrameTypeSequence")
+    return Frame(
+        path=path,
+        sop_instance_uid=str(header.get("SOPInstanceUID", "")) or path.stem,
+        frame_number=number,
+        instance_number=_integer(header, "InstanceNumber"),
+        rows=_integer(header, "Rows") or 0,
+        columns=_integer(header, "Columns") or 0,
+        plane=_plane(group),
+        spacing_mm=_pair(group("PixelMeasuresSequence"), "PixelSpacing"),
+        is_localizer="LOCALIZER"
+        in [*_values(image_type, "FrameType"), *_values(image_type, "ImageType")],
+        scaling=scaling,
+        warnings=tuple(warnings),
+        is_deflated=_syntax(header) == DeflatedExplicitVRLittleEndian,
+    )
+
+
+def _syntax(header: Dataset) -> str | None:
+    return getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
+
+
+def _plane(group: _Group) -> ImagePlane | None:
+    position = numbers(group("PlanePositionSequence"), "ImagePositionPatient")
+    orientation = numbers(group("PlaneOrientationSequence"), "ImageOrientationPatient")
+    if position is None or orientation is None or len(position) != 3 or len(orientation) != 6:
+        return None
+    plane = ImagePlane(
+        (position[0], position[1], position[2]),
+        (*orientation[:3], *orientation[3:]),
+    )
+    return plane if plane.is_usable() else None
+
+
+def _scaling(header: Dataset, transformation: Dataset, warnings: list[str]) -> Scaling:
+    slope = numbers(transformation, "RescaleSlope")
+    intercept = numbers(transformation, "RescaleIntercept")
+    if slope is None or intercept is None:
+        warnings.append("no rescale slope or intercept: stored values taken as HU")
+    bits_allocated = _integer(header, "BitsAllocated") or 16
+    signed = _integer(header, "PixelRepresentation") == 1
+    scaling = Scaling(
+        slope=slope[0] if slope else 1.0,
+        intercept=intercept[0] if intercept else 0.0,
+        bits_stored=_integer(header, "BitsStored") or bits_allocated,
+        signed=signed,
+        padding=padding_range(
+            _integer(header, "PixelPaddingValue"),
+            _integer(header, "PixelPaddingRangeLimit"),
+            bits_allocated=bits_allocated,
+            signed=signed,
+        ),
+    )
+    if slope is not None and scaling.intercept_is_wrong:
+        warnings.append(
+            f"rescale intercept {scaling.intercept:g} cannot be true for 12 unsigned bits: "
+            "stored values taken as wrapped HU"
+        )
+    photometric = str(header.get("PhotometricInterpretation") or "MONOCHROME2")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise PixelError(f"{photometric} pixels are not grey-scale")
+    if photometric == "MONOCHROME1":
+        warnings.append("MONOCHROME1: HU are taken as stored, only the display is inverted")
+    return scaling
+
+
+def _values(dataset: Dataset, keyword: str) -> list[str]:
+    """The values of an attribute as text, be it one or many."""
+    value = dataset.get(keyword) or []
+    many = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+    return [str(v) for v in many]
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
+    """The numbers of an attribute, or None where it is absent, empty or not numeric."""
+    try:
+        value = dataset.get(keyword)
+        if value is None or value == "":
+            return None
+        values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
+        return tuple(float(v) for v in values) or None
+    except Exception:  # a value that its VR does not allow can raise anything when decoded
+        return None
+
+
+def _integer(dataset: Dataset, keyword: str) -> int | None:
+    values = numbers(dataset, keyword)
+    return int(values[0]) if values and math.isfinite(values[0]) else None
+
+
+def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
+    values = numbers(dataset, keyword)
+    if values is None or len(values) != 2 or not all(math.isfinite(v) and v > 0 for v in values):
+        return None
+    return values[0], values[1]
+
+
+def decode(frame: Frame) -> np.ndarray:
+    """Decode one frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        int16, shape (rows, columns), HU.
+
+    Raises
+    ------
+    PixelError
+        If the pixel data is missing, short, broken or not grey-scale.
+    """
+    if frame.scaling is None:
+        raise PixelError(frame.warnings[-1] if frame.warnings else "no usable rescale values")
+    index = (frame.frame_number or 1) - 1
+    try:
+        # Frames are found in the file itself, but not in one that is deflated as a whole.
+        source = pydicom.dcmread(frame.path) if frame.is_deflated else frame.path
+        stored = next(iter_pixels(source, indices=[index]))
+    except Exception as error:  # decoders raise whatever their C libraries do
+        raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
+    if stored.shape != (frame.rows, frame.columns) or stored.dtype.kind not in "iu":
+        raise PixelError(
+            f"decoded to {stored.dtype} {stored.shape}, "
+            f"the header says integers {(frame.rows, frame.columns)}"
+        )
+    return frame.scaling.to_hu(stored)
