@@ -1,6 +1,5 @@
 """A small synthetic head CT with a judgement, and the real series where they are."""
 
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,8 +24,6 @@ from node import report
 from node.judgement import Judgement, Model
 from node.report import ResultObject
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
-
 MODEL = Model(
     name="phantom",
     version="0.1.0",
@@ -39,10 +36,6 @@ MODEL = Model(
         thresholds=dict(zip(LABELS, (0.2, 0.35, 0.3, 0.5, 0.4, 0.4375), strict=True)),
     ),
 )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes more than ten seconds")
 
 
 @dataclass(frozen=True)
@@ -199,16 +192,10 @@ def results(case: Case, tmp_path_factory: pytest.TempPathFactory) -> list[Result
     params=["ge_hispeed_tilted_28", "cq500_intraparenchymal_30", "cq500_negative_30"],
 )
 def real_case(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, real_series: Callable[[str], list[Path]]
 ) -> Iterator[Case]:
     """A few slices of a real series, judged by nobody."""
-    archive = DATA / f"{request.param}.tar.xz"
-    if not archive.is_file():
-        pytest.skip(f"{archive.name} is not there")
-    folder = tmp_path_factory.mktemp(request.param)
-    with tarfile.open(archive) as content:
-        content.extractall(folder, filter="data")
-    paths = sorted(folder.rglob("*.dcm"))[:6]
+    paths = real_series(request.param)[:6]
     headers = [read_header(path) for path in paths]
     frames = [f for h, p in zip(headers, paths, strict=True) for f in read_frames(h, p)]
     volume = load_volume(arrange(frames))

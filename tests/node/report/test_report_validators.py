@@ -88,7 +88,6 @@ def test_dcmtk_shows_the_picture(results, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 1000
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not PIXELMED.is_file() or shutil.which("java") is None, reason="no PixelMed")
 def test_pixelmed_finds_the_template_and_no_fault(make_case, tmp_path):
     report = make_case(1).build(tmp_path)[0]
