@@ -7,17 +7,36 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 TEST_PACKAGES := dcmtk dicom3tools orthanc redis-server postgresql default-jre-headless libpixelmed-java
 
-.PHONY: help setup setup-dev demo test lint format clean
+# What `make train-demo` draws and trains; the tests run it with less.
+TRAIN_DEMO ?= train-demo
+PHANTOMS ?= 120
+HELD_OUT ?= 60
+PHANTOM_SIZE ?= 160
+INPUT_SIZE ?= 128
+EPOCHS ?= 20
+FOLDS ?= 3
+JOBS ?= $(shell nproc)
+
+.PHONY: help setup setup-train setup-dev demo train-demo test lint format clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.user  ## make .venv with everything a user needs
 
+setup-train: $(VENV)/.train  ## add what training and evaluation need
+
 setup-dev: $(VENV)/.dev
 
 demo: setup  ## show the whole way on this machine with a phantom head CT
 	$(BIN)/ichnode demo
+
+train-demo: setup-train  ## phantoms to a bundle through every step of the training, on the CPU
+	@mkdir -p $(TRAIN_DEMO)
+	@cd $(TRAIN_DEMO) && PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+	PHANTOMS=$(PHANTOMS) HELD_OUT=$(HELD_OUT) PHANTOM_SIZE=$(PHANTOM_SIZE) \
+	INPUT_SIZE=$(INPUT_SIZE) EPOCHS=$(EPOCHS) FOLDS=$(FOLDS) JOBS=$(JOBS) \
+	sh $(abspath training/demo.sh)
 
 test: setup-dev  ## run every test, against real peers
 	@deploy/debian-packages $(TEST_PACKAGES)
@@ -34,7 +53,7 @@ format: setup-dev  ## let ruff put the code in form
 	$(BIN)/ruff format .
 
 clean:  ## remove what was made
-	rm -rf $(VENV) ichnode-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) ichnode-demo train-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages python3 python3-venv
@@ -43,6 +62,10 @@ $(VENV)/bin/python:
 $(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing what ichnode needs (PyTorch is large: some minutes)"
 	$(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.user
+	$(PIP) install --constraint constraints.txt --editable '.[training]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.user

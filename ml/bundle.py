@@ -10,17 +10,25 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from safetensors import SafetensorError
 from torch import nn
 
 from ml.describe import Preprocess, build_backbone
 from ml.errors import BundleError
-from ml.fusion import AxialFusion
+from ml.fusion import AxialFusion, Fusion, SequenceFusion
 from ml.labels import LABELS, Label
 from ml.windows import PAPER_WINDOWS, Window
 
@@ -59,17 +67,51 @@ class Normalisation(_Strict):
     std: tuple[_Positive, _Positive, _Positive] = (0.229, 0.224, 0.225)
 
 
-class FusionSpec(_Strict):
-    """The layers of stage 2."""
+class AxialSpec(_Strict):
+    """The layers of the paper's stage 2; what a bundle has that names no kind."""
 
+    kind: Literal["axial"] = "axial"
     neighbours: int = Field(default=7, ge=1, le=99)
     channels: tuple[_Width, _Width] = (16, 32)
 
     @model_validator(mode="after")
-    def _has_a_middle(self) -> "FusionSpec":
+    def _has_a_middle(self) -> "AxialSpec":
         if self.neighbours % 2 == 0:
             raise ValueError("neighbours must be odd: one slice is in the middle")
         return self
+
+    def build(self) -> Fusion:
+        """The network, without its weights."""
+        return AxialFusion(self.neighbours, self.channels)
+
+
+class SequenceSpec(_Strict):
+    """The layers of a stage 2 that looks at the features of the whole series."""
+
+    kind: Literal["sequence"] = "sequence"
+    features: int = Field(ge=1, le=65536)
+    hidden: _Width = 96
+
+    def build(self) -> Fusion:
+        """The network, without its weights."""
+        return SequenceFusion(self.features, self.hidden)
+
+
+def _kind(spec: Any) -> str:
+    if isinstance(spec, Mapping):
+        return str(spec.get("kind", "axial"))
+    return str(getattr(spec, "kind", "axial"))
+
+
+FusionSpec = Annotated[
+    Annotated[AxialSpec, Tag("axial")] | Annotated[SequenceSpec, Tag("sequence")],
+    Discriminator(
+        _kind,
+        custom_error_type="fusion_kind",
+        custom_error_message="kind must be axial or sequence",
+    ),
+]
+"""The layers of stage 2, of either kind."""
 
 
 class OperatingPoint(_Strict):
@@ -97,7 +139,16 @@ class OperatingPoint(_Strict):
 
 
 class Manifest(_Strict):
-    """What ``bundle.json`` holds."""
+    """What ``bundle.json`` holds.
+
+    Parameters
+    ----------
+    flip : bool
+        Stage 1 also describes the mirror image of every slice; the mean counts.
+    temperature : float
+        What the logits of stage 2 are divided by to become calibrated (Guo et al.,
+        "On Calibration of Modern Neural Networks", 2017).
+    """
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -112,7 +163,9 @@ class Manifest(_Strict):
     )
     normalisation: Normalisation = Normalisation()
     labels: tuple[Label, ...] = LABELS
-    fusion: FusionSpec = FusionSpec()
+    fusion: FusionSpec = AxialSpec()
+    flip: bool = False
+    temperature: _Positive = 1.0
     operating_points: tuple[OperatingPoint, ...] = ()
     weights: dict[str, str]
 
@@ -143,7 +196,7 @@ class Bundle:
     digest: str
     preprocess: Preprocess
     backbone: nn.Module
-    fusion: AxialFusion
+    fusion: Fusion
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -190,10 +243,14 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or MANIFEST
-        raise BundleError(f"{folder / MANIFEST}: {place}: {first['msg']}") from error
+        raise BundleError(f"{folder / MANIFEST}: {_complaint(error)}") from error
     return manifest, hashlib.sha256(content).hexdigest()
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or MANIFEST
+    return f"{place}: {first['msg']}"
 
 
 def load_bundle(name: str | Path) -> Bundle:
@@ -207,7 +264,7 @@ def load_bundle(name: str | Path) -> Bundle:
     folder = find_bundle(name)
     manifest, digest = read_manifest(folder)
     backbone = build_backbone(manifest.backbone)
-    fusion = AxialFusion(manifest.fusion.neighbours, manifest.fusion.channels)
+    fusion = manifest.fusion.build()
     for module, file in ((backbone, STAGE1), (fusion, STAGE2)):
         _load_weights(module, folder / file, manifest.weights[file])
     preprocess = Preprocess(
@@ -256,21 +313,25 @@ def save_bundle(
     Raises
     ------
     BundleError
-        If a weight is not finite in the precision that it is kept in.
+        If a weight is not finite in the precision that it is kept in, or a field is
+        not valid.
     """
     half = {k: v.half() if v.is_floating_point() else v for k, v in stage1.items()}
     for name, value in (*half.items(), *stage2.items()):
         if not value.isfinite().all():
             raise BundleError(f"{name} has values that are not finite in {value.dtype}")
+    contents = {
+        file: safetensors.torch.save({k: v.detach().cpu().contiguous() for k, v in state.items()})
+        for file, state in ((STAGE1, half), (STAGE2, dict(stage2)))
+    }
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+    try:
+        written = Manifest.model_validate({**manifest, "weights": digests})
+    except ValidationError as error:
+        raise BundleError(f"{folder}: {_complaint(error)}") from error
     folder.mkdir(parents=True, exist_ok=True)
-    digests = {}
-    for file, state in ((STAGE1, half), (STAGE2, dict(stage2))):
-        content = safetensors.torch.save(
-            {k: v.detach().cpu().contiguous() for k, v in state.items()}
-        )
+    for file, content in contents.items():
         (folder / file).write_bytes(content)
-        digests[file] = hashlib.sha256(content).hexdigest()
-    written = Manifest.model_validate({**manifest, "weights": digests})
     text = json.dumps(written.model_dump(mode="json"), indent=2, ensure_ascii=False)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return written

@@ -6,8 +6,10 @@ References
 of Adjacent Slices": ResNet-50 on three windows of a slice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torchvision
 from torch import nn
@@ -82,6 +84,16 @@ class Preprocess(nn.Module):
         torch.Tensor
             float32, shape (n, channels, input_size, input_size).
         """
+        return self.normalise(self.window(hu))
+
+    def window(self, hu: torch.Tensor) -> torch.Tensor:
+        """Windows, in the size of the network.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, shape (n, channels, input_size, input_size), 0 to 1.
+        """
         values = hu.float()
         channels = torch.stack([window.apply(values) for window in self.windows], dim=1)
         rows, columns = channels.shape[-2:]
@@ -95,4 +107,123 @@ class Preprocess(nn.Module):
             channels = interpolate(
                 channels, size=size, mode="bilinear", align_corners=False, antialias=True
             )
-        return ((channels - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return channels
+
+    def normalise(self, windowed: torch.Tensor) -> torch.Tensor:
+        """Take the mean of each channel away and divide by its deviation."""
+        return ((windowed - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What stage 1 says of the n slices of a series, foot to head.
+
+    Parameters
+    ----------
+    logits : torch.Tensor
+        float32, shape (n, 6).
+    features : torch.Tensor
+        float32, shape (n, d): what the backbone gives its last linear layer; d is
+        0 where they were not asked for.
+    """
+
+    logits: torch.Tensor
+    features: torch.Tensor
+
+
+class Describer:
+    """Stage 1, ready to describe series; training and the node run this one.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+    backbone : torch.nn.Module
+        From `build_backbone`, with its weights, in evaluation mode.
+    device : torch.device
+        A GPU computes in mixed precision: half, with float32 where that is too coarse.
+    batch_size : int
+        Slices that go through the backbone together.
+    flip : bool
+        Describe the mirror image of a slice too and take the mean.
+    features : bool
+        Give what the last linear layer is given, beside the logits.
+
+    Raises
+    ------
+    BundleError
+        If features are asked for of a backbone without a linear layer.
+    """
+
+    def __init__(
+        self,
+        preprocess: Preprocess,
+        backbone: nn.Module,
+        device: torch.device,
+        *,
+        batch_size: int = 16,
+        flip: bool = False,
+        features: bool = False,
+    ) -> None:
+        self.device = device
+        self.batch_size = batch_size
+        self.flip = flip
+        self._preprocess = preprocess.to(device)
+        self._backbone = backbone.to(device).to(memory_format=torch.channels_last)
+        self._last = last_linear(backbone) if features else None
+
+    @torch.inference_mode()
+    def describe(self, hu: np.ndarray, progress: Callable[[int], None] | None = None) -> Described:
+        """Describe each slice of a series once.
+
+        Parameters
+        ----------
+        hu : numpy.ndarray
+            int16, shape (n, rows, columns), HU, foot to head.
+        progress : callable, optional
+            Called with the number of slices done so far.
+        """
+        parts = []
+        for start in range(0, len(hu), self.batch_size):
+            # A copy: `hu` may be a file that is mapped to memory for reading only.
+            batch = torch.tensor(hu[start : start + self.batch_size]).to(self.device)
+            ways = [self._run(batch)]
+            if self.flip:
+                ways.append(self._run(batch.flip(-1)))
+            parts.append([torch.stack(way).mean(dim=0) for way in zip(*ways, strict=True)])
+            if progress is not None:
+                progress(min(start + self.batch_size, len(hu)))
+        logits, features = (torch.cat(column) for column in zip(*parts, strict=True))
+        return Described(logits, features)
+
+    def _run(self, hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = [torch.zeros(len(hu), 0, device=self.device)]
+
+        def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            pooled[0] = inputs[0].flatten(1).float()
+
+        hook = self._last.register_forward_pre_hook(keep) if self._last else None
+        slices = self._preprocess(hu)
+        try:
+            with torch.autocast(self.device.type, torch.float16, self.device.type == "cuda"):
+                logits = self._backbone(slices)
+        finally:
+            if hook is not None:
+                hook.remove()
+        return logits.float(), pooled[0]
+
+
+def last_linear(backbone: nn.Module) -> nn.Linear:
+    """The layer that makes logits of features.
+
+    Raises
+    ------
+    BundleError
+        If there is none; of torchvision's classifiers SqueezeNet has none.
+    """
+    layers = [module for module in backbone.modules() if isinstance(module, nn.Linear)]
+    if not layers:
+        raise BundleError(
+            f"{type(backbone).__name__} has no linear layer to take features from; "
+            "choose another backbone, or do without features"
+        )
+    return layers[-1]

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from ml.bundle import Bundle
+from ml.describe import Described, Describer
 from ml.errors import DeviceError, IchnodeError
-from ml.fusion import neighbourhoods
 from ml.series import Volume
 
 
@@ -44,15 +44,17 @@ class Detector:
     def __init__(self, bundle: Bundle, device: str = "auto", batch_size: int = 16) -> None:
         self.bundle = bundle
         self.device = choose_device(device)
-        self.batch_size = batch_size
-        self._preprocess = bundle.preprocess.to(self.device)
-        self._backbone = bundle.backbone.to(self.device).to(memory_format=torch.channels_last)
+        self._describer = Describer(
+            bundle.preprocess,
+            bundle.backbone,
+            self.device,
+            batch_size=batch_size,
+            flip=bundle.manifest.flip,
+            features=bundle.fusion.features > 0,
+        )
         self._fusion = bundle.fusion.to(self.device)
 
-    @torch.inference_mode()
-    def describe(
-        self, hu: np.ndarray, progress: Callable[[int], None] | None = None
-    ) -> torch.Tensor:
+    def describe(self, hu: np.ndarray, progress: Callable[[int], None] | None = None) -> Described:
         """Stage 1, each slice once.
 
         Parameters
@@ -61,31 +63,20 @@ class Detector:
             int16, shape (n, rows, columns), HU, foot to head.
         progress : callable, optional
             Called with the number of slices done so far.
-
-        Returns
-        -------
-        torch.Tensor
-            Logits, float32, shape (n, 6).
         """
-        batches = []
-        for start in range(0, len(hu), self.batch_size):
-            batch = torch.from_numpy(hu[start : start + self.batch_size]).to(self.device)
-            batches.append(self._backbone(self._preprocess(batch)))
-            if progress is not None:
-                progress(min(start + self.batch_size, len(hu)))
-        return torch.cat(batches)
+        return self._describer.describe(hu, progress)
 
     @torch.inference_mode()
-    def fuse(self, descriptors: torch.Tensor) -> np.ndarray:
-        """Stage 2 on the descriptors of a whole series.
+    def fuse(self, series: Described) -> np.ndarray:
+        """Stage 2 on what stage 1 said of a whole series.
 
         Returns
         -------
         numpy.ndarray
             Probabilities, float32, shape (n, 6).
         """
-        around = neighbourhoods(descriptors, self._fusion.neighbours)
-        return self._fusion(around).sigmoid().cpu().numpy()
+        logits = self._fusion.judge(series) / self.bundle.manifest.temperature
+        return logits.sigmoid().cpu().numpy()
 
     def detect(self, volume: Volume, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Judge every slice of a volume.

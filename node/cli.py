@@ -134,7 +134,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything; made anew.")] = Path(
         "ichnode-demo"
     ),
-    seed: Annotated[int, typer.Option(help="Of the phantom.")] = 7,
+    seed: Annotated[int, typer.Option(help="Of the phantom.")] = 8,
 ) -> None:
     """Show the whole way on this machine: a series in, SR and secondary capture back.
 

@@ -1,11 +1,22 @@
 """What the command lines of all steps share."""
 
 import argparse
-import os
+import errno
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from ml.errors import IchnodeError
 
@@ -38,17 +49,84 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """A whole number, 0 or above."""
+    return 0 if text.strip() == "0" else positive(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
 def run(step: Callable[[], None]) -> int:
-    """Do a step: 0 when done, 1 with one line on stderr when it could not be."""
+    """Do a step: 0 when done, 1 with one line on stderr when it could not be.
+
+    130 where it was interrupted at the keyboard, as shells have it.
+    """
     try:
         step()
     except IchnodeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error.filename}: {os.strerror(error.errno or 0)}", file=sys.stderr)
+        what = f"{error.filename}: " if error.filename else ""
+        todo = ""
+        if error.errno == errno.ENOSPC:
+            todo = "; make room and run the same command again"
+        print(f"error: {what}{error.strerror or error}{todo}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; what was done stays, run the same command again", file=sys.stderr)
+        return 130
     return 0
+
+
+@contextmanager
+def progress(
+    description: str, total: int, *, done: int = 0, show: bool = True
+) -> Iterator[Callable[..., None]]:
+    """A bar on stderr for long work; nothing where stderr is not a terminal.
+
+    Parameters
+    ----------
+    description : str
+        What is being done.
+    total : int
+        How many steps it takes.
+    done : int
+        How many were done before.
+    show : bool
+        False for none at all, where several processes share a terminal.
+
+    Yields
+    ------
+    callable
+        To be called after each step: ``advance(steps=1, text="")``, with what to
+        say at the end of the bar.
+    """
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    with Progress(*columns, console=console, disable=not (show and console.is_terminal)) as bar:
+        task = bar.add_task(description, total=total, completed=done, text="")
+
+        def advance(steps: int = 1, text: str | None = None) -> None:
+            bar.update(task, advance=steps, **({} if text is None else {"text": text}))
+
+        yield advance
 
 
 def command_line(step: str, arguments: list[str]) -> str:

@@ -1,159 +1,218 @@
 """Run stage 1 over series and keep its descriptors for stage 2.
 
-With ``--out-of-fold`` each series is described by the model that had not seen
-its patient: descriptors of slices that were trained on are over-confident, and
-a fusion network learns nothing from them.
+Stage 2 learns from descriptors of slices that stage 1 had not seen: those of
+slices that it was trained on are over-confident, as those of a new patient
+never are. Of a store that was trained on, each series is therefore described by
+the fold's model that was trained without its patient; any other store by the
+model on everything.
 """
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
-from ml.describe import Preprocess, build_backbone
+from ml.describe import Described, Describer, build_backbone
+from ml.detector import choose_device
 from training import cli
-from training.checkpoint import Recipe, load_stage1, stage1_path
-from training.data import Baked, folds, load_baked
 from training.errors import TrainingError
+from training.stage1.checkpoint import Recipe, load_stage1, stage1_path
+from training.stage2.descriptors import IN_SAMPLE, Descriptors, How
+from training.stage2.fuse import digest
+from training.store import Series, Store, load_store
+from training.store.folds import folds
 
 
-@dataclass(frozen=True)
-class Descriptors:
-    """What stage 1 said of the slices of some series.
+def choose_how(data: Store, recipe: Recipe, wanted: How | None = None) -> How:
+    """How a store is described: out of fold if it was trained on, unless asked otherwise.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be described so.
+    """
+    seen = recipe.source == data.source
+    if seen and recipe.series not in ("", data.digest):
+        raise TrainingError(
+            f"this store ({data.source}) no longer holds the series that stage 1 was trained on, "
+            "so nobody can tell which it has seen: train again, or prepare the old series"
+        )
+    how = wanted or (How.OUT_OF_FOLD if seen else How.HELD_OUT)
+    if how is How.HELD_OUT and seen:
+        raise TrainingError(
+            f"stage 1 was trained on this store ({data.source}): it is not held out; "
+            "describe it out-of-fold"
+        )
+    if how is not How.HELD_OUT and not seen:
+        raise TrainingError(
+            f"stage 1 was trained on {recipe.source!r}, this store is {data.source!r}: it can "
+            "only be described held-out"
+        )
+    if how is How.OUT_OF_FOLD and recipe.folds < 2:
+        raise TrainingError(
+            "no fold models were trained, and out-of-fold descriptors need them: run "
+            "training.train_slices with --folds 5, or compare with --how in-sample"
+        )
+    return how
+
+
+def describe(
+    data: Store,
+    models: Path,
+    *,
+    how: How | None = None,
+    features: bool = False,
+    flip: bool = False,
+    device: torch.device | None = None,
+    batch_size: int = 16,
+    command: str = "",
+) -> Descriptors:
+    """Describe every series of a store.
 
     Parameters
     ----------
-    logits : numpy.ndarray
-        float32, shape (n, 6).
-    labels : numpy.ndarray
-        uint8, shape (n, 6).
-    lengths : numpy.ndarray
-        int64, slices of each series; they follow each other, foot to head.
-    source : str
-        What was described.
+    data : Store
+    models : pathlib.Path
+        Folder made by `training.train_slices`.
+    how : How, optional
+        By which models; see `choose_how`.
+    features : bool
+        Keep what the last linear layer is given, too.
+    flip : bool
+        Take the mean over each slice and its mirror image.
+    device : torch.device, optional
+        The CPU if not given.
+    batch_size : int
+        Slices that go through the backbone together.
     command : str
         What was typed.
+
+    Raises
+    ------
+    TrainingError
+        If a checkpoint is missing or another's, or gives what is not a number.
     """
-
-    logits: np.ndarray
-    labels: np.ndarray
-    lengths: np.ndarray
-    source: str
-    command: str = ""
-
-    def split(self, values: np.ndarray) -> list[np.ndarray]:
-        """Cut an array of shape (n, ...) into series."""
-        return np.split(values, np.cumsum(self.lengths)[:-1])
-
-    def save(self, path: Path) -> None:
-        """Write an ``npz`` file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb") as file:
-            np.savez(
-                file,
-                logits=self.logits,
-                labels=self.labels,
-                lengths=self.lengths,
-                source=np.array(self.source),
-                command=np.array(self.command),
-            )
-
-    @classmethod
-    def load(cls, path: Path) -> "Descriptors":
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        TrainingError
-            If it is something else.
-        """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                numbers = (file["logits"], file["labels"], file["lengths"])
-                return cls(*numbers, str(file["source"]), str(file["command"]))
-        except (KeyError, ValueError, OSError) as error:
-            raise TrainingError(f"{path} was not made by training.describe: {error}") from error
-
-
-@torch.inference_mode()
-def describe_slices(
-    model: nn.Module, preprocess: Preprocess, hu: np.ndarray, batch_size: int = 32
-) -> np.ndarray:
-    """Logits of the slices of a series.
-
-    Parameters
-    ----------
-    hu : numpy.ndarray
-        int16, shape (n, rows, columns), HU.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32, shape (n, 6).
-    """
-    parts = [
-        model(preprocess(torch.from_numpy(np.array(hu[start : start + batch_size]))))
-        for start in range(0, len(hu), batch_size)
-    ]
-    return torch.cat(parts).float().numpy()
-
-
-def describe(data: Baked, models: Path, *, out_of_fold: bool, command: str = "") -> Descriptors:
-    """Describe every series by the model on everything, or each by its fold's."""
-    _, recipe = load_stage1(stage1_path(models, -1))
+    state, recipe = load_stage1(stage1_path(models, -1))
+    how = choose_how(data, recipe, how)
+    out_of_fold = how is How.OUT_OF_FOLD
     dealt = folds(data.series, recipe.folds, recipe.seed) if out_of_fold else {}
-    if out_of_fold and (recipe.folds < 2 or recipe.source != data.source):
-        raise TrainingError(
-            f"{models} cannot describe out of fold: trained with {recipe.folds} folds "
-            f"on {recipe.source!r}, this is {data.source!r}"
-        )
-    logits: dict[str, np.ndarray] = {}
-    for fold in range(recipe.folds) if out_of_fold else [-1]:
-        model, preprocess = _load(stage1_path(models, fold), recipe)
-        for one in data.series:
-            if fold < 0 or dealt[one.name] == fold:
-                logits[one.name] = describe_slices(model, preprocess, one.hu())
-        print(f"{len(logits)} of {len(data.series)} series", flush=True)
-    return Descriptors(
-        np.concatenate([logits[one.name] for one in data.series]),
-        np.concatenate([one.labels for one in data.series]),
-        np.array([len(one) for one in data.series]),
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    with ExitStack() as stack:
+        advance = stack.enter_context(cli.progress(f"describe {how}", data.slices))
+        for fold in range(recipe.folds) if out_of_fold else [-1]:
+            describer = _describer(
+                stage1_path(models, fold),
+                recipe,
+                device or torch.device("cpu"),
+                batch_size=batch_size,
+                flip=flip,
+                features=features,
+            )
+            for one in data.series:
+                if fold < 0 or dealt[one.name] == fold:
+                    found[one.name] = _checked(describer.describe(one.hu()), one)
+                    advance(len(one))
+    logits, pooled = (
+        np.concatenate(c) for c in zip(*(found[s.name] for s in data.series), strict=True)
+    )
+    commands = dict.fromkeys((*data.commands, *recipe.commands, command))
+    return Descriptors.of(
+        data.series,
+        logits,
+        pooled,
         data.source,
-        command,
+        filter(None, commands),
+        stage1=digest(state),
+        how=how,
+        flip=flip,
     )
 
 
-def _load(path: Path, like: Recipe) -> tuple[nn.Module, Preprocess]:
+def _checked(described: Described, one: Series) -> tuple[np.ndarray, np.ndarray]:
+    logits = described.logits.cpu().numpy()
+    pooled = described.features.cpu().numpy().astype(np.float16)
+    for name, values in (("logits", logits), ("features", pooled)):
+        if not np.isfinite(values).all():
+            raise TrainingError(
+                f"series {one.name}: stage 1 gave {name} that are not finite; "
+                "look at its history, and train it again with a lower learning rate"
+            )
+    return logits, pooled
+
+
+def _describer(
+    path: Path, like: Recipe, device: torch.device, *, batch_size: int, flip: bool, features: bool
+) -> Describer:
     state, recipe = load_stage1(path)
-    if (recipe.backbone, recipe.input_size) != (like.backbone, like.input_size):
-        raise TrainingError(f"{path} is of another recipe than the model on everything")
-    model = build_backbone(recipe.backbone)
-    model.load_state_dict(state)
-    return model.to(memory_format=torch.channels_last).eval(), recipe.preprocess()
+    family = [(one.backbone, one.input_size, one.source, one.folds) for one in (recipe, like)]
+    if family[0] != family[1]:
+        raise TrainingError(
+            f"{path} is of another recipe ({recipe.backbone}, {recipe.input_size} pixels, "
+            f"{recipe.folds} folds, {recipe.source}) than the model on everything beside it "
+            f"({like.backbone}, {like.input_size} pixels, {like.folds} folds, {like.source})"
+        )
+    backbone = build_backbone(recipe.backbone)
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise TrainingError(f"{path} holds no weights of {recipe.backbone}") from error
+    return Describer(
+        recipe.preprocess(),
+        backbone.eval(),
+        device,
+        batch_size=batch_size,
+        flip=flip,
+        features=features,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m training.describe``."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    parser = cli.parser("describe", "Describe series by stage 1.")
+    parser = cli.parser("describe", "Describe series by stage 1, for stage 2 and for evaluation.")
     parser.add_argument("data", type=cli.existing, help="folder made by training.prepare")
     parser.add_argument("models", type=cli.existing, help="folder made by training.train_slices")
     parser.add_argument("out", type=Path, help="descriptors to write (*.npz)")
     parser.add_argument(
-        "--out-of-fold",
-        action="store_true",
-        help="each series by the model that has not seen it; for data that was trained on",
+        "--how",
+        choices=[how.value for how in How],
+        help="by which models; if not given, out-of-fold by patient for the store that was "
+        "trained on, held-out for any other",
     )
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="keep the features of each slice too, for train_fusion --kind sequence",
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="mean over each slice and its mirror image; twice the time. Beyond the paper: public "
+        "solutions of the RSNA 2019 challenge did so",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--batch-size", type=cli.positive, default=16, help="slices at a time")
     args = parser.parse_args(typed)
 
     def step() -> None:
-        command = cli.command_line("describe", typed)
-        data = load_baked(args.data)
-        describe(data, args.models, out_of_fold=args.out_of_fold, command=command).save(args.out)
+        descriptors = describe(
+            load_store(args.data),
+            args.models,
+            how=How(args.how) if args.how else None,
+            features=args.features,
+            flip=args.flip,
+            device=choose_device(args.device),
+            batch_size=args.batch_size,
+            command=cli.command_line("describe", typed),
+        )
+        descriptors.save(args.out)
+        series, slices = len(descriptors.lengths), len(descriptors.logits)
+        print(f"{args.out}: {series} series, {slices} slices, {descriptors.how}")
+        if descriptors.how is How.IN_SAMPLE:
+            print(f"warning: {args.out}: {IN_SAMPLE}", file=sys.stderr)
 
     return cli.run(step)
 

@@ -1,269 +1,227 @@
-"""Put both stages into a bundle, with figures and thresholds from held-out series.
+"""Put both stages into a bundle, with figures and thresholds from held-out patients.
 
 Everything that the bundle says about itself is computed here; nothing is
-written by hand.
+written by hand. Temperature and operating points are chosen on some of the
+held-out patients, and the figures are measured on the others.
 """
 
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from ml.bundle import OperatingPoint, save_bundle
-from ml.fusion import AxialFusion, neighbourhoods
-from ml.labels import LABELS
+from ml.bundle import MANIFEST, load_bundle, save_bundle
 from training import cli
-from training.checkpoint import Recipe, load, load_stage1, stage1_path
-from training.describe import Descriptors
+from training.card import CARD, Origin, intended_use, model_card
 from training.errors import TrainingError
-from training.metrics import auc, roc, weighted_log_loss
-
-TARGET = 0.95
-"""Sensitivity or specificity that the outer operating points aim at."""
-
-INTENDED_USE = (
-    "Not for clinical use. Trained on synthetic phantoms only; "
-    "for demonstrating and testing the node."
-)
+from training.files import PART, writing
+from training.measures.bootstrap import RESAMPLES
+from training.measures.calibrate import Split, calibrate, check_apart, halves
+from training.measures.figures import Figures
+from training.measures.measure import measure
+from training.stage1.checkpoint import load_stage1, stage1_path
+from training.stage2.descriptors import Descriptors, How
+from training.stage2.fuse import digest, fuse, load_fusion
 
 
 @dataclass(frozen=True)
-class Figures:
-    """How both stages did on held-out series.
+class About:
+    """What is said of a bundle by whoever exports it.
 
     Parameters
     ----------
-    series, slices, positive : int
-        How many there were; `positive` slices with any bleed.
-    slice_auc, series_auc : tuple of float
-        Of both stages, one for each label; a series counts with its maximum.
-    log_loss_stage1, log_loss : float
-        RSNA's weighted log loss of stage 1 alone and of both stages.
+    name, version : str
+    use : str
+        What it may be used for, after "Not for clinical use."; a cautious sentence
+        if empty.
+    notes : str
+        More sections for the model card, Markdown.
     """
 
-    series: int
-    slices: int
-    positive: int
-    slice_auc: tuple[float, ...]
-    series_auc: tuple[float, ...]
-    log_loss_stage1: float
-    log_loss: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.series} held-out series, {self.slices} slices ({self.positive} with a bleed): "
-            f"weighted log loss {self.log_loss_stage1:.4f} by stage 1 alone, "
-            f"{self.log_loss:.4f} by both stages; slice AUC "
-            + ", ".join(f"{k} {v:.3f}" for k, v in zip(LABELS, self.slice_auc, strict=True))
-        )
+    name: str
+    version: str
+    use: str = ""
+    notes: str = ""
 
 
-@torch.inference_mode()
-def fuse(fusion: AxialFusion, descriptors: Descriptors) -> np.ndarray:
-    """Probabilities of both stages, float32, shape (n, 6)."""
-    parts = [
-        fusion(neighbourhoods(torch.from_numpy(one), fusion.neighbours)).sigmoid().numpy()
-        for one in descriptors.split(descriptors.logits)
-    ]
-    return np.concatenate(parts)
+def export(
+    models: Path,
+    fusion_path: Path,
+    split: Split,
+    out: Path,
+    about: About,
+    *,
+    command: str = "",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Figures:
+    """Write a bundle with its model card.
 
-
-def measure(descriptors: Descriptors, probabilities: np.ndarray) -> Figures:
-    """Compare probabilities with labels."""
-    truth = descriptors.labels
-    alone = 1 / (1 + np.exp(-descriptors.logits.astype(np.float64)))
-    series_truth = np.stack([one.max(axis=0) for one in descriptors.split(truth)])
-    series_probability = np.stack([one.max(axis=0) for one in descriptors.split(probabilities)])
-    columns = range(len(LABELS))
-    return Figures(
-        series=len(descriptors.lengths),
-        slices=len(truth),
-        positive=int(truth[:, -1].sum()),
-        slice_auc=tuple(auc(truth[:, c], probabilities[:, c]) for c in columns),
-        series_auc=tuple(auc(series_truth[:, c], series_probability[:, c]) for c in columns),
-        log_loss_stage1=weighted_log_loss(truth, alone),
-        log_loss=weighted_log_loss(truth, probabilities),
-    )
-
-
-def choose_points(
-    truth: np.ndarray, probabilities: np.ndarray, source: str
-) -> tuple[OperatingPoint, ...]:
-    """Thresholds per label for three ways of working.
+    Parameters
+    ----------
+    models : pathlib.Path
+        Folder made by `training.train_slices`.
+    fusion_path : pathlib.Path
+        Made by `training.train_fusion`.
+    split : Split
+        Held-out patients to choose on and to measure on.
+    out : pathlib.Path
+        Folder of the bundle; an older one is replaced when the new one is whole.
+    about : About
+    command : str
+        What was typed.
+    resamples, seed : int
+        Of the draws of patients behind the intervals.
 
     Raises
     ------
     TrainingError
-        If a label is never or always present in the held-out series.
+        If the parts are not of one model, or patients are not held out.
     """
-    chosen: dict[str, list[float]] = {
-        "high_sensitivity": [],
-        "balanced": [],
-        "high_specificity": [],
-    }
-    for column, label in enumerate(LABELS):
-        if truth[:, column].min() == truth[:, column].max():
+    check_replaceable(out)
+    state, recipe = load_stage1(stage1_path(models, -1))
+    fusion = load_fusion(fusion_path)
+    stage1 = digest(state)
+    for what, told in (
+        (str(fusion_path), fusion.stage1),
+        (split.calibration.source, split.calibration.stage1),
+        (split.test.source, split.test.stage1),
+    ):
+        if told and told != stage1:
             raise TrainingError(
-                f"{label} is on none or all of the held-out slices: no threshold can be "
-                "chosen; hold out more series"
+                f"{what} is of another stage 1 than {stage1_path(models, -1)}; describe again "
+                "with these models, then train stage 2 again"
             )
-        thresholds, sensitivity, specificity = roc(truth[:, column], probabilities[:, column])
-        balanced = int(np.argmax(sensitivity + specificity))
-        sensitive = int(np.argmax(sensitivity >= TARGET))
-        specific = int(np.append(0, np.flatnonzero(specificity >= TARGET))[-1])
-        # Thresholds fall along the curve; where balanced is beyond a target already, it stands.
-        picks = {
-            "high_sensitivity": max(sensitive, balanced),
-            "balanced": balanced,
-            "high_specificity": min(specific, balanced),
-        }
-        for name, pick in picks.items():
-            # Rounded down, so that the slice it was chosen by stays above it.
-            chosen[name].append(float(np.floor(thresholds[pick] * 1e4) / 1e4))
-    rules = {
-        "high_sensitivity": f"highest threshold with slice sensitivity of at least {TARGET:.0%}, "
-        "not above balanced",
-        "balanced": "largest sum of slice sensitivity and specificity (Youden)",
-        "high_specificity": f"lowest threshold with slice specificity of at least {TARGET:.0%}, "
-        "not below balanced",
-    }
-    return tuple(
-        OperatingPoint(
-            name=name,
-            chosen_on=f"{rules[name]}, on held-out series: {source}",
-            thresholds=dict(zip(LABELS, values, strict=True)),
-        )
-        for name, values in chosen.items()
+    for part in (split.calibration, split.test):
+        if part.how is not How.HELD_OUT:
+            raise TrainingError(
+                f"descriptors of {part.source} are {part.how}: stage 1 learned from these "
+                "patients; describe patients that it has never seen"
+            )
+    calibration = calibrate(split.calibration, fuse(fusion, split.calibration))
+    figures = measure(split.test, fuse(fusion, split.test), calibration, resamples, seed)
+    commands = in_order(
+        recipe.commands,
+        fusion.commands,
+        split.calibration.commands,
+        split.test.commands,
+        (command,),
     )
-
-
-def model_card(
-    *,
-    name: str,
-    version: str,
-    recipe: Recipe,
-    commands: Sequence[str],
-    figures: Figures,
-    points: Sequence[OperatingPoint],
-    held_out: str,
-) -> str:
-    """The model card, Markdown."""
-    lines = [
-        f"# Model card: {name} {version}",
-        "",
-        f"**{INTENDED_USE}**",
-        "",
-        "Written by `python -m training.export`; do not edit.",
-        "",
-        f"- Stage 1: {recipe.backbone}, {recipe.input_size} x {recipe.input_size}, "
-        f"{recipe.epochs} epochs, Adam from {recipe.learning_rate:g}, seed {recipe.seed}.",
-        f"- Stage 2: the fusion network of `ml/fusion.py`, on out-of-fold descriptors "
-        f"({recipe.folds} folds by patient).",
-        f"- Trained on: {recipe.source}.",
-        f"- Held out: {held_out}.",
-        "",
-        "Commands:",
-        "",
-        *(f"    {command}" for command in commands),
-        "",
-        "## Held-out figures",
-        "",
-        f"{figures.series} series, {figures.slices} slices, {figures.positive} with a bleed.",
-        "",
-        "| label | slice AUC | series AUC |",
-        "|---|---|---|",
-        *(
-            f"| {label} | {one:.4f} | {whole:.4f} |"
-            for label, one, whole in zip(LABELS, figures.slice_auc, figures.series_auc, strict=True)
-        ),
-        "",
-        f"Weighted log loss: stage 1 alone {figures.log_loss_stage1:.4f}, "
-        f"both stages {figures.log_loss:.4f}.",
-        "",
-        "The held-out heads come from the same generator as those trained on, and the",
-        "thresholds below were chosen on them too: the figures say that the training works,",
-        "not how good the model is on patients.",
-        "",
-        "## Operating points",
-        "",
-        "| label | " + " | ".join(point.name for point in points) + " |",
-        "|---|" + "---|" * len(points),
-        *(
-            f"| {label} | " + " | ".join(f"{p.thresholds[label]:.4f}" for p in points) + " |"
-            for label in LABELS
-        ),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def export(
-    models: Path, fusion_path: Path, held_out: Descriptors, out: Path, *, name: str, version: str
-) -> Figures:
-    """Write the bundle and its model card."""
-    backbone, recipe = load_stage1(stage1_path(models, -1))
-    state, told = load(fusion_path)
-    fusion = AxialFusion()
-    try:
-        fusion.load_state_dict(state)
-    except RuntimeError as error:
-        raise TrainingError(f"{fusion_path} is no fusion network: {error}") from error
-    probabilities = fuse(fusion.eval(), held_out)
-    figures = measure(held_out, probabilities)
-    points = choose_points(held_out.labels, probabilities, held_out.source)
-    commands = [recipe.command, *told.get("commands", "").split("\n"), held_out.command]
-    save_bundle(
-        out,
-        backbone,
-        state,
-        name=name,
-        version=version,
-        description=f"Two-stage model with {recipe.backbone} at {recipe.input_size} pixels. "
-        f"{figures}.",
-        trained_on=f"{recipe.source}; by: {'; '.join(commands)}",
-        intended_use=INTENDED_USE,
-        backbone=recipe.backbone,
-        input_size=recipe.input_size,
-        operating_points=points,
-    )
-    card = model_card(
-        name=name,
-        version=version,
-        recipe=recipe,
-        commands=commands,
-        figures=figures,
-        points=points,
-        held_out=held_out.source,
-    )
-    (out / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    part = out.with_name(out.name + PART)
+    with writing(out):
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            manifest = save_bundle(
+                part,
+                state,
+                fusion.network.state_dict(),
+                name=about.name,
+                version=about.version,
+                description=f"Two-stage model with {recipe.backbone} at {recipe.input_size} "
+                f"pixels. {figures}.",
+                trained_on=f"{recipe.source}; by: {'; '.join(commands)}",
+                intended_use=intended_use(recipe.source, about.use),
+                backbone=recipe.backbone,
+                input_size=recipe.input_size,
+                fusion=fusion.spec,
+                flip=fusion.flip,
+                temperature=calibration.temperature,
+                operating_points=calibration.points(),
+            )
+            origin = Origin(recipe, fusion.how, fusion.source, commands)
+            card = model_card(manifest, origin, figures, about.notes)
+            (part / CARD).write_text(card, encoding="utf-8")
+            load_bundle(part)  # whoever gets it can load it
+            _put(part, out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return figures
+
+
+def in_order(*chains: Iterable[str]) -> tuple[str, ...]:
+    """Commands of several files as one list: none twice, each after those it needed."""
+    return tuple(dict.fromkeys(command for chain in chains for command in chain if command))
+
+
+def check_replaceable(out: Path) -> None:
+    """See that writing a bundle here destroys nothing else.
+
+    Raises
+    ------
+    TrainingError
+        If there is something that is not a bundle.
+    """
+    if out.is_dir() and (not any(out.iterdir()) or (out / MANIFEST).is_file()):
+        return
+    if out.exists():
+        raise TrainingError(f"{out} is there and is no bundle; give another folder to write to")
+
+
+def _put(part: Path, out: Path) -> None:
+    """Give a folder its name; what had it is removed after that."""
+    old = out.with_name(out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.replace(old)
+    part.replace(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``python -m training.export``."""
-    parser = cli.parser("export", "Put both stages into a bundle and measure it.")
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    parser = cli.parser("export", "Put both stages into a bundle, calibrate and measure it.")
     parser.add_argument("models", type=cli.existing, help="folder made by training.train_slices")
     parser.add_argument("fusion", type=cli.existing, help="made by training.train_fusion")
     parser.add_argument(
         "held_out", type=cli.existing, help="descriptors of held-out series (*.npz)"
     )
-    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("out", type=Path, help="folder to write the bundle to")
     parser.add_argument("--name", default="phantom", help="name of the model")
     parser.add_argument("--model-version", default="1.0", help="its version")
-    args = parser.parse_args(arguments)
+    parser.add_argument(
+        "--calibrate-on",
+        type=cli.existing,
+        help="descriptors of other held-out patients to choose temperature and operating points "
+        "on; if not given, half of the held-out patients",
+    )
+    parser.add_argument(
+        "--intended-use",
+        default="",
+        help='what the model may be used for; "Not for clinical use." always comes first',
+    )
+    parser.add_argument(
+        "--notes", type=cli.existing, help="Markdown file with more sections for the model card"
+    )
+    parser.add_argument(
+        "--resamples", type=cli.positive, default=RESAMPLES, help="draws of patients per interval"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of draws and of the halves")
+    args = parser.parse_args(typed)
 
     def step() -> None:
         held_out = Descriptors.load(args.held_out)
+        split = (
+            check_apart(Descriptors.load(args.calibrate_on), held_out)
+            if args.calibrate_on
+            else halves(held_out, args.seed)
+        )
+        about = About(
+            args.name,
+            args.model_version,
+            args.intended_use,
+            args.notes.read_text(encoding="utf-8") if args.notes else "",
+        )
         figures = export(
             args.models,
             args.fusion,
-            held_out,
+            split,
             args.out,
-            name=args.name,
-            version=args.model_version,
+            about,
+            command=cli.command_line("export", typed),
+            resamples=args.resamples,
+            seed=args.seed,
         )
         print(figures)
 

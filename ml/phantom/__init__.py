@@ -9,7 +9,8 @@ steps::
     head.py     skin, skull, base and face, from the outside in
     brain.py    what lies inside the dura, with what looks like blood but is none
     bleeds.py   the findings, each with the slices on which it can be seen
-    scanner.py  partial volume, kernel and noise
+    neck.py     what lies below it: jaw, spine, airway
+    scanner.py  partial volume, calibration, kernel, artefacts and noise
     result.py   the phantom: slices, labels, positions
     dicom.py    the phantom as files
 
@@ -46,8 +47,10 @@ def make_phantom(seed: int, *, size: int = 256, findings: Sequence[Label] | None
         at half the size and interpolated, as its finest parts are wider than a
         pixel; the noise is not.
     findings : sequence of Label, optional
-        The bleeds to place, clearly visible; empty for none. Drawn at random
-        where it is not given: about half of all heads have none.
+        The bleeds to place, clearly visible, in thick slices and with a kernel for
+        the brain, as a node gets them; empty for none.
+        Drawn at random where it is not given: about half of all heads have
+        none, and slices are 0.6 to 7 mm apart.
 
     Returns
     -------
@@ -66,8 +69,9 @@ def make_phantom(seed: int, *, size: int = 256, findings: Sequence[Label] | None
     wanted = draw_findings(rng) if findings is None else tuple(dict.fromkeys(findings))
     anatomy = draw_anatomy(rng, wanted)
     drawn = size // 2 if size >= 384 and size % 2 == 0 else size
-    gantry = plan_gantry(rng, size, anatomy.height)
+    gantry = plan_gantry(rng, size, anatomy.height, usual=findings is not None)
     grid = sample(gantry, size // drawn, drawn, rng)
+    grid.warp(rng, rng.uniform(0.6, 1.8), rng.uniform(60, 110))
     head = draw_head(grid, anatomy, rng)
 
     labels = np.zeros((len(gantry.origins), len(LABELS)), dtype=np.uint8)
@@ -79,7 +83,7 @@ def make_phantom(seed: int, *, size: int = 256, findings: Sequence[Label] | None
         labels[:, LABELS.index(label)] = seen
         placed.append(finding)
     labels[:, LABELS.index(Label.ANY)] = labels.max(axis=1)
-    hu, kernel = scan(head.hu, gantry, size, rng)
+    hu, kernel = scan(head.hu, gantry, size, rng, usual=findings is not None)
     normal = np.cross(gantry.orientation[:3], gantry.orientation[3:])
     return Phantom(
         seed=seed,

@@ -73,14 +73,14 @@ def draw_anatomy(rng: np.random.Generator, wanted: Sequence[Label]) -> Anatomy:
     extraaxial = Label.SUBDURAL in wanted or Label.EPIDURAL in wanted
     swelling = rng.uniform(0, 1) if extraaxial else 0.0
     return Anatomy(
-        half_width=rng.uniform(66, 76),
-        half_length=rng.uniform(86, 99),
-        height=rng.uniform(80, 92),
-        skull=rng.uniform(4.5, 9.5),
-        scalp=rng.uniform(4, 9),
+        half_width=rng.uniform(62, 78),
+        half_length=rng.uniform(80, 101),
+        height=rng.uniform(76, 94),
+        skull=rng.uniform(3.5, 10.5),
+        scalp=rng.uniform(3, 10),
         atrophy=atrophy,
         white=rng.uniform(23, 31),
-        contrast=rng.uniform(5, 10),
+        contrast=rng.uniform(5, 12),
         midline=-side * swelling * rng.uniform(0, 7) + rng.normal(0, 0.7),
         swelling=swelling,
         side=side,

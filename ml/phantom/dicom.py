@@ -104,7 +104,7 @@ def _image(phantom: Phantom, index: int, when: datetime) -> Dataset:
 def _describe_plane(image: Dataset, phantom: Phantom, index: int) -> None:
     """Scanner and place of a slice (PS3.3, C.7.5.1, C.7.6.2, C.8.2.1)."""
     image.Manufacturer = "ichnode"
-    image.ManufacturerModelName = "Synthetic phantom"
+    image.ManufacturerModelName = f"Synthetic phantom, {phantom.kernel}"
     image.SoftwareVersions = "1"
     image.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     image.KVP = "120"

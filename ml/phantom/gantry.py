@@ -19,18 +19,39 @@ class Gantry:
     orientation: tuple[float, float, float, float, float, float]
 
 
-def plan_gantry(rng: np.random.Generator, size: int, height: float) -> Gantry:
-    """Draw the tilt, the spacing and the place of every slice, foot to head."""
+@dataclass(frozen=True)
+class _Protocol:
+    """A way of scanning heads: how often, steps in mm, the most slices."""
+
+    share: float
+    spacing_mm: tuple[float, float]
+    most: int
+
+
+_THICK = _Protocol(0.8, (3.0, 7.0), 48)
+_PROTOCOLS = (_THICK, _Protocol(0.14, (1.5, 3.0), 90), _Protocol(0.06, (0.6, 1.5), 150))
+
+
+def plan_gantry(rng: np.random.Generator, size: int, height: float, *, usual: bool) -> Gantry:
+    """Draw the tilt, the spacing and the place of every slice, foot to head.
+
+    Parameters
+    ----------
+    usual : bool
+        Thick slices from the base to the vertex, as most heads are scanned.
+    """
     tilt = float(rng.choice([0.0, float(round(rng.uniform(-4, 20), 1))], p=[0.5, 0.5]))
-    thick = rng.random() < 0.85
-    spacing = round(float(rng.uniform(4.5, 7.0) if thick else rng.uniform(3.0, 4.5)), 2)
+    way = int(rng.choice(len(_PROTOCOLS), p=[one.share for one in _PROTOCOLS]))
+    protocol = _THICK if usual else _PROTOCOLS[way]
+    spacing = round(float(rng.uniform(*protocol.spacing_mm)), 2)
     pixel = round(rng.uniform(212, 265) / size, 6)
     cos, sin = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
     orientation = (1.0, 0.0, 0.0, 0.0, round(cos, 6), round(-sin, 6))
     top = height + rng.uniform(0, 12)
-    bottom = rng.uniform(-92, -62)
+    # Some scans take in the jaw and the neck, or leave out the base.
+    bottom = rng.uniform(-92, -62) if usual or rng.random() < 0.6 else rng.uniform(-185, -55)
     table = spacing / cos
-    count = int(min(max((top - bottom) / table, 24), 44))
+    count = int(min(max((top - bottom) / table, 20), protocol.most))
     half = pixel * (size - 1) / 2
     origins = tuple(
         (
@@ -46,7 +67,7 @@ def plan_gantry(rng: np.random.Generator, size: int, height: float) -> Gantry:
 
 def sample(gantry: Gantry, ratio: int, size: int, rng: np.random.Generator) -> Grid:
     """Sample points in head coordinates: the head lies turned and shifted in the gantry."""
-    yaw, pitch, roll = (math.radians(rng.normal(0, s)) for s in (9, 5, 4))
+    yaw, pitch, roll = (math.radians(rng.normal(0, s)) for s in (13, 6, 5))
     # The gantry is tilted to follow the skull base, so most of the tilt is the head's.
     pitch -= math.radians(gantry.tilt_deg) * rng.uniform(0.5, 1.1)
     turn = (

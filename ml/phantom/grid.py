@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 """Values at the sample points."""
@@ -39,6 +40,7 @@ class Grid:
         self.inverse = np.linalg.inv(step)
         self.pixel_mm = float(np.linalg.norm(step[:, 2]))
         self.plane_mm = float(np.linalg.norm(step[:, 0]))
+        self.slack_mm = 0.0  # how far warping may have moved a point
         index = [np.arange(n, dtype=np.float32) for n in shape]
         self.x, self.y, self.z = (
             (
@@ -50,6 +52,23 @@ class Grid:
             for axis in range(3)
         )
 
+    def warp(self, rng: np.random.Generator, reach_mm: float, wavelength_mm: float) -> None:
+        """Bend the head coordinates smoothly, so that nothing drawn later is a perfect shape.
+
+        Parameters
+        ----------
+        reach_mm : float
+            Standard deviation of the displacement along each axis, mm.
+        wavelength_mm : float
+            Of the displacement, mm.
+        """
+        bend = [self.waves(rng, wavelength_mm, count=10) for _ in range(3)]
+        self.x, self.y, self.z = (
+            at + np.float32(reach_mm) * by
+            for at, by in zip(self.at(self.everywhere), bend, strict=True)
+        )
+        self.slack_mm += 2.5 * reach_mm
+
     @property
     def everywhere(self) -> Box:
         """The box of all sample points."""
@@ -58,7 +77,7 @@ class Grid:
     def box(self, centre: Point, radius: float) -> Box:
         """The indices around a ball, whole slices along the first axis."""
         middle = self.inverse @ (np.asarray(centre) - self.origin)
-        reach = radius * np.linalg.norm(self.inverse, axis=1) + 1
+        reach = (radius + self.slack_mm) * np.linalg.norm(self.inverse, axis=1) + 1
         limits = []
         for axis, (at, by, n) in enumerate(zip(middle, reach, self.shape, strict=True)):
             unit = SUBSLICES if axis == 0 else 1
@@ -79,9 +98,22 @@ class Grid:
         return self.x[box], self.y[box], self.z[box]
 
     def cover(self, inside_mm: Array, edge_mm: float | None = None) -> Array:
-        """How much of each sample lies inside a surface, from the depth below it in mm."""
-        edge = max(self.pixel_mm, 0.8) if edge_mm is None else edge_mm
-        return np.clip(inside_mm * np.float32(1 / edge) + np.float32(0.5), 0, 1)
+        """How much of each sample lies inside a surface, from the depth below it in mm.
+
+        Where no edge is given it is as wide as the sample is deep along the
+        surface's normal: a slice that cuts the vertex at a grazing angle sees
+        bone and brain at once (partial volume).
+        """
+        if edge_mm is not None:
+            return np.clip(inside_mm * np.float32(1 / edge_mm) + np.float32(0.5), 0, 1)
+        edge = np.float32(max(self.pixel_mm, 0.8))
+        if len(inside_mm) < 2:
+            return np.clip(inside_mm / edge + np.float32(0.5), 0, 1)
+        grazing = np.empty_like(inside_mm)
+        np.abs(np.subtract(inside_mm[1:], inside_mm[:-1]), out=grazing[1:])
+        grazing[0] = grazing[1]
+        np.clip(grazing, edge, np.float32(self.plane_mm), out=grazing)
+        return np.clip(inside_mm / grazing + np.float32(0.5), 0, 1)
 
     def waves(
         self,
@@ -110,6 +142,31 @@ class Grid:
         right = np.concatenate([parts[2].real, parts[2].imag], axis=1)
         total: Array = (real @ right.T) * np.float32(math.sqrt(2 / count))
         return total.reshape(len(parts[0]), len(parts[1]), len(parts[2]))
+
+
+class Texture:
+    """A random field of unit variance that can be looked up at any point, not on a grid alone.
+
+    Parameters
+    ----------
+    wavelength_mm : float
+        Typical width of a hill and a valley together, mm.
+    """
+
+    SAMPLES = 48
+    """Along each axis; the field repeats after a quarter of as many wavelengths."""
+
+    def __init__(self, rng: np.random.Generator, wavelength_mm: float) -> None:
+        field = rng.standard_normal((self.SAMPLES,) * 3, dtype=np.float32)
+        field = ndimage.gaussian_filter(field, 0.8, mode="wrap")
+        self.field = field / field.std()
+        self.per_mm = np.float32(4 / wavelength_mm)
+
+    def at(self, x: Array, y: Array, z: Array) -> Array:
+        """Values at points, mm."""
+        points = np.stack([x * self.per_mm, y * self.per_mm, z * self.per_mm])
+        values: Array = ndimage.map_coordinates(self.field, points, order=1, mode="grid-wrap")
+        return values
 
 
 def through_thickness(planes: Array) -> Array:

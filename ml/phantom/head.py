@@ -1,10 +1,11 @@
-"""The head around the brain: skin, vault, skull base, face, air cells."""
+"""The head around the brain: skin, swellings of it, vault, skull base, face, air cells."""
 
 import numpy as np
 
-from ml.phantom.anatomy import AIR_HU, BONE_HU, CSF_HU, FAT_HU, Anatomy, Head
+from ml.phantom.anatomy import AIR_HU, BONE_HU, FAT_HU, Anatomy, Head
 from ml.phantom.brain import draw_brain
 from ml.phantom.grid import Array, Grid, Point, bell, blend, capsule, ellipsoid, ramp
+from ml.phantom.neck import draw_jaw, draw_spine, neck_depth
 
 
 def draw_head(grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> Head:
@@ -18,12 +19,21 @@ def draw_head(grid: Grid, anatomy: Anatomy, rng: np.random.Generator) -> Head:
     low = grid.below(-15)
     outer = surface + a.scalp * (1 + 0.25 * grid.waves(rng, 90, count=12))
     face = ellipsoid(grid.at(low), (0, -0.42 * a.half_length, -78), (60, 62, 80))
-    outer[low] = np.maximum(outer[low], face)
+    outer[low] = np.maximum(np.maximum(outer[low], face), neck_depth(grid.at(low), rng))
+    swollen = _swelling(grid, a, rng) if rng.random() < 0.25 else None
+    if swollen is not None:
+        outer = outer + swollen
     blend(hu, grid.cover(outer), rng.uniform(20, 70))
     blend(hu, grid.cover(outer - rng.uniform(1.8, 3.2)), FAT_HU)
     temples = ramp(np.abs(x) - 0.55 * a.half_width, 6) * ramp(5 - z, 12)
     blend(hu, grid.cover(outer - 3.0) * temples, 55.0)
+    if swollen is not None:
+        # Blood under the scalp is no finding: it lies outside the skull.
+        clot = grid.cover(np.minimum(outer - 2.5, swollen - 1.5)) * grid.cover(-surface)
+        blend(hu, clot, rng.uniform(30, 75) + 6 * grid.waves(rng, 12, count=12))
     _draw_face(grid, a, rng, hu, outer - 6)
+    draw_jaw(grid, a, hu, rng)
+    draw_spine(grid, hu, rng)
 
     # The vault: two tables with the diploe between them.
     thickness = a.skull * (1 + 0.18 * grid.waves(rng, 70, count=16) + 0.25 * (y / a.half_length))
@@ -74,6 +84,18 @@ def _surface_depth(grid: Grid, a: Anatomy, rng: np.random.Generator) -> Array:
     return depth
 
 
+def _swelling(grid: Grid, a: Anatomy, rng: np.random.Generator) -> Array:
+    """By how much the scalp is lifted by a hematoma or an edema, mm."""
+    pole = rng.normal(size=3) * (1, 1, 0.5)
+    pole[2] = abs(pole[2])
+    pole *= 1 / np.linalg.norm(pole)
+    radius = np.sqrt(grid.x * grid.x + grid.y * grid.y + grid.z * grid.z) + 1e-3
+    cosine = (grid.x * float(pole[0]) + grid.y * float(pole[1]) + grid.z * float(pole[2])) / radius
+    reach = np.float32(rng.uniform(0.06, 0.35))
+    swollen: Array = np.float32(rng.uniform(4, 15)) * np.clip(1 - (1 - cosine) / reach, 0, 1)
+    return swollen * (grid.z > -25)
+
+
 def _base_height(at: tuple[Array, Array, Array]) -> Array:
     """Height of the skull base under (or over) each point, mm."""
     x, y, _ = at
@@ -90,7 +112,7 @@ def _base_height(at: tuple[Array, Array, Array]) -> Array:
 
 
 def _draw_face(grid: Grid, a: Anatomy, rng: np.random.Generator, hu: Array, inner: Array) -> None:
-    """Below the base: muscle, fat and bone at random, orbits, spine.
+    """Below the base: muscle, fat and bone at random, orbits.
 
     Parameters
     ----------
@@ -101,8 +123,9 @@ def _draw_face(grid: Grid, a: Anatomy, rng: np.random.Generator, hu: Array, inne
     _, y, z = grid.at(low)
     part, inside = hu[low], grid.cover(inner[low]) * ramp(-30 - z + 0.25 * y, 10)
     muscle, bony = grid.waves(rng, 26, low), grid.waves(rng, 34, low)
-    blend(part, inside * ramp(muscle + 0.3, 0.25), 58.0)
-    blend(part, inside * ramp(0.13 - np.abs(bony), 0.08), 900.0)
+    blend(part, inside * ramp(muscle + 0.3, 0.25), rng.uniform(45, 72))
+    bony = np.abs(bony) + 0.3 * ramp(-85 - z, 25)  # fewer bones in the neck
+    blend(part, inside * ramp(0.13 - bony, 0.08), rng.uniform(500, 1300))
     length = a.half_length
     for side in (-1, 1):
         box = grid.box((side * 33, -0.66 * length, -38), 30)
@@ -114,20 +137,12 @@ def _draw_face(grid: Grid, a: Anatomy, rng: np.random.Generator, hu: Array, inne
         )
         for surface, value in (
             (orbit, BONE_HU),
-            (orbit - 3, FAT_HU),
+            (orbit - rng.uniform(1.2, 2.6), FAT_HU),
             (eye, 40.0),
             (eye - 1.5, 12.0),
             (nerve, 35.0),
         ):
             blend(hu[box], grid.cover(surface), value)
-    # The foramen magnum and the canal below it.
-    box = grid.box((0, 38, -95), 45)
-    at = grid.at(box)
-    low_enough = ramp(-70 - at[2], 3)
-    canal = 1 - np.sqrt((at[0] / 15) ** 2 + ((at[1] - 34) / 16) ** 2)
-    blend(hu[box], grid.cover((canal + 0.65) * 15) * low_enough, 950.0)
-    blend(hu[box], grid.cover(canal * 15) * low_enough, CSF_HU)
-    blend(hu[box], grid.cover((canal - 0.4) * 15) * low_enough, 33.0)
 
 
 def _draw_air_cells(

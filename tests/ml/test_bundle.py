@@ -12,9 +12,18 @@ import pytest
 import safetensors.torch
 import torch
 
-from ml.bundle import MANIFEST, STAGE1, STAGE2, Manifest, find_bundle, load_bundle, read_manifest
+from ml.bundle import (
+    MANIFEST,
+    STAGE1,
+    STAGE2,
+    AxialSpec,
+    Manifest,
+    find_bundle,
+    load_bundle,
+    read_manifest,
+)
 from ml.errors import BundleError
-from ml.fusion import AxialFusion
+from ml.fusion import AxialFusion, SequenceFusion
 from ml.labels import LABELS
 from tests import models
 
@@ -129,11 +138,18 @@ def test_a_name_that_is_not_shipped_is_refused_with_those_that_are() -> None:
         (lambda m: m.update(labels=m["labels"][::-1]), "labels must be epidural"),
         (lambda m: m.update(labels=["any"]), "labels must be epidural"),
         (lambda m: m.update(colour="red"), "colour: Extra inputs"),
-        (lambda m: m["fusion"].update(depth=3), "fusion.depth: Extra inputs"),
+        (lambda m: m["fusion"].update(depth=3), "fusion.axial.depth: Extra inputs"),
         (lambda m: m["fusion"].update(neighbours=6), "neighbours must be odd"),
         (lambda m: m["fusion"].update(neighbours=5), "does not fit the architecture"),
-        (lambda m: m["fusion"].update(channels=[10**9, 10**9]), "fusion.channels"),
-        (lambda m: m["fusion"].update(channels=[0, 0]), "fusion.channels"),
+        (lambda m: m["fusion"].update(channels=[10**9, 10**9]), "fusion.axial.channels"),
+        (lambda m: m["fusion"].update(channels=[0, 0]), "fusion.axial.channels"),
+        (lambda m: m["fusion"].update(kind="crystal ball"), "fusion: kind must be axial or seq"),
+        (lambda m: m.update(fusion=["axial"]), "fusion.axial: "),
+        (lambda m: m.update(fusion={"kind": "sequence"}), "fusion.sequence.features: Field req"),
+        (lambda m: m.update(fusion={"kind": "sequence", "features": 512}), "does not fit the arch"),
+        (lambda m: m.update(temperature=0), "temperature"),
+        (lambda m: m.update(temperature=-1), "temperature"),
+        (lambda m: m.update(flip="sideways"), "flip"),
         (lambda m: m["normalisation"].update(std=[0, 1, 1]), "normalisation.std.0"),
         (lambda m: m["windows"][0].update(width=0), "windows.0.width"),
         (lambda m: m["windows"].pop(), "windows"),
@@ -232,6 +248,29 @@ def test_weights_that_lack_a_tensor_are_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
+def test_a_bundle_from_before_there_were_kinds_of_fusion_still_loads(folder: Path) -> None:
+    def forget(manifest: dict[str, Any]) -> None:
+        del manifest["fusion"]["kind"], manifest["flip"], manifest["temperature"]
+
+    edit(folder, forget)
+    bundle = load_bundle(folder)
+    assert isinstance(bundle.fusion, AxialFusion)
+    assert (bundle.manifest.flip, bundle.manifest.temperature) == (False, 1.0)
+
+
+def test_the_shipped_bundle_loads() -> None:
+    assert load_bundle("phantom").manifest.name == "phantom"
+
+
+def test_a_bundle_with_a_sequence_model_is_loaded_with_its_weights(tmp_path: Path) -> None:
+    fusion = models.sequence_fusion(models.SEQUENCE_FEATURES)
+    models.write_sequence_bundle(tmp_path / "sequence", fusion)
+    bundle = load_bundle(tmp_path / "sequence")
+    assert isinstance(bundle.fusion, SequenceFusion)
+    for name, value in bundle.fusion.state_dict().items():
+        assert torch.equal(value, fusion.state_dict()[name]), name
+
+
 def test_a_manifest_that_is_not_asked_for_more_takes_the_papers_choices() -> None:
     manifest = Manifest(
         name="n",
@@ -244,5 +283,5 @@ def test_a_manifest_that_is_not_asked_for_more_takes_the_papers_choices() -> Non
         weights={STAGE1: "0", STAGE2: "0"},
     )
     assert [(w.level, w.width) for w in manifest.windows] == [(40, 80), (75, 215), (600, 2800)]
-    assert (manifest.fusion.neighbours, manifest.fusion.channels) == (7, (16, 32))
+    assert manifest.fusion == AxialSpec(neighbours=7, channels=(16, 32))
     assert manifest.labels == LABELS

@@ -1,9 +1,10 @@
 """Stage 1: what a slice goes through before the backbone, and which backbones there are."""
 
+import numpy as np
 import pytest
 import torch
 
-from ml.describe import Preprocess, build_backbone
+from ml.describe import Describer, Preprocess, build_backbone, last_linear
 from ml.errors import BundleError
 from ml.windows import PAPER_WINDOWS
 
@@ -65,3 +66,50 @@ def test_the_papers_backbone_has_one_output_for_each_label() -> None:
 def test_what_torchvision_does_not_have_as_a_classifier_is_refused_by_name(name: str) -> None:
     with pytest.raises(BundleError, match="has no classifier"):
         build_backbone(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet50",
+        "convnext_tiny",
+        "efficientnet_v2_s",
+        "mobilenet_v3_small",
+        "densenet121",
+        "vit_b_16",
+        "swin_t",
+        "maxvit_t",
+    ],
+)
+def test_features_are_what_makes_the_logits(name: str) -> None:
+    with torch.device("meta"):
+        assert last_linear(build_backbone(name)).out_features == 6
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_last_layer_makes_the_logits_of_the_features(flip: bool) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone("mobilenet_v3_small").eval()
+    preprocess = Preprocess(PAPER_WINDOWS, 32, *PLAIN)
+    describer = Describer(
+        preprocess, backbone, torch.device("cpu"), batch_size=2, flip=flip, features=True
+    )
+    hu = np.random.default_rng(1).integers(0, 80, (3, 32, 32)).astype(np.int16)
+    hu.flags.writeable = False
+    described = describer.describe(hu)
+    assert described.features.shape == (3, 1024)
+    with torch.inference_mode():
+        assert torch.allclose(
+            last_linear(backbone)(described.features), described.logits, atol=1e-5
+        )
+
+
+def test_features_cost_nothing_where_they_are_not_asked_for() -> None:
+    backbone = build_backbone("squeezenet1_1").eval()
+    describer = Describer(Preprocess(PAPER_WINDOWS, 32, *PLAIN), backbone, torch.device("cpu"))
+    assert describer.describe(np.zeros((2, 32, 32), np.int16)).features.shape == (2, 0)
+
+
+def test_a_backbone_without_a_linear_layer_has_no_features_to_give() -> None:
+    with pytest.raises(BundleError, match="SqueezeNet has no linear layer"):
+        last_linear(build_backbone("squeezenet1_1"))

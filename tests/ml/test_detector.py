@@ -87,8 +87,44 @@ def test_progress_tells_how_many_slices_are_done(bundle: Bundle, volume: Volume)
     assert told == [4, 8, 9]
 
 
+def test_a_model_that_asks_for_it_sees_the_mirror_image_of_each_slice_too(
+    tmp_path: Path, volume: Volume
+) -> None:
+    models.write_bundle(tmp_path / "plain")
+    models.write_bundle(tmp_path / "flip", flip=True)
+    plain = Detector(load_bundle(tmp_path / "plain"), "cpu")
+    both = Detector(load_bundle(tmp_path / "flip"), "cpu").describe(volume.hu).logits
+    mirrored = volume.hu[:, :, ::-1].copy()
+    expected = (plain.describe(volume.hu).logits + plain.describe(mirrored).logits) / 2
+    assert torch.allclose(both, expected, atol=1e-5)
+    assert not torch.allclose(both, plain.describe(volume.hu).logits, atol=1e-3)
+
+
+def test_logits_are_divided_by_the_temperature(tmp_path: Path, volume: Volume) -> None:
+    logits = []
+    for temperature in (1.0, 2.5):
+        models.write_bundle(tmp_path / str(temperature), temperature=temperature)
+        found = Detector(load_bundle(tmp_path / str(temperature)), "cpu").detect(volume)
+        logits.append(np.log(found / (1 - found)))
+    assert np.allclose(logits[0] / 2.5, logits[1], atol=1e-4)
+
+
+def test_a_sequence_model_is_given_the_features_of_the_whole_series(
+    tmp_path: Path, volume: Volume
+) -> None:
+    fusion = models.sequence_fusion(models.SEQUENCE_FEATURES)
+    models.write_sequence_bundle(tmp_path / "sequence", fusion)
+    detector = Detector(load_bundle(tmp_path / "sequence"), "cpu", 4)
+    described = detector.describe(volume.hu)
+    assert described.features.shape == (SLICES, models.SEQUENCE_FEATURES)
+    found = detector.detect(volume)
+    with torch.inference_mode():
+        assert np.allclose(found, fusion.judge(described).sigmoid().numpy(), atol=1e-6)
+    assert np.abs(found - described.logits.sigmoid().numpy()).max() > 1e-3
+
+
 def test_judging_leaves_no_gradients_behind(bundle: Bundle, volume: Volume) -> None:
-    assert Detector(bundle, "cpu").describe(volume.hu).requires_grad is False
+    assert Detector(bundle, "cpu").describe(volume.hu).logits.requires_grad is False
 
 
 @pytest.mark.parametrize("stage", ["backbone", "fusion"])

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ml.fusion import AxialFusion, neighbourhoods
+from ml.describe import Described
+from ml.fusion import AxialFusion, SequenceFusion, neighbourhoods
 
 
 def numbered(count: int) -> torch.Tensor:
@@ -53,3 +54,53 @@ def test_neighbours_change_what_is_said_of_the_middle_slice() -> None:
     alone, beside = torch.full((1, 7, 6), -4.0), torch.full((1, 7, 6), -4.0)
     beside[0, 0] = 4.0
     assert not torch.allclose(fusion(alone), fusion(beside))
+
+
+def described(slices: int, features: int = 5) -> Described:
+    """A series of random descriptors, the same each time."""
+    generator = torch.Generator().manual_seed(slices)
+    return Described(
+        torch.randn(slices, 6, generator=generator),
+        torch.randn(slices, features, generator=generator),
+    )
+
+
+@torch.inference_mode()
+def test_the_papers_network_judges_a_series_slice_by_slice() -> None:
+    fusion, series = AxialFusion(), described(9)
+    assert torch.equal(fusion.judge(series), fusion(neighbourhoods(series.logits)))
+
+
+@torch.inference_mode()
+def test_an_untrained_sequence_model_says_what_stage_1_said() -> None:
+    series = described(9)
+    assert torch.equal(SequenceFusion(5, hidden=4).judge(series), series.logits)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("far", [0, 11])
+def test_a_sequence_model_lets_every_slice_speak_for_every_other(far: int) -> None:
+    torch.manual_seed(3)
+    fusion = SequenceFusion(5, hidden=4).eval()
+    torch.nn.init.ones_(fusion.last.weight)
+    series = described(12)
+    features = series.features.clone()
+    features[far] += torch.tensor([9.0, -9, 9, -9, 0])
+    changed = fusion.judge(Described(series.logits, features)) - fusion.judge(series)
+    assert (changed.abs().sum(dim=1) > 0).all()
+
+
+@torch.inference_mode()
+def test_series_judged_together_are_judged_as_each_alone() -> None:
+    torch.manual_seed(3)
+    fusion = SequenceFusion(5, hidden=4).eval()
+    torch.nn.init.normal_(fusion.last.weight)
+    short, long = described(3), described(8)
+    pad = torch.nn.utils.rnn.pad_sequence
+    together = fusion(
+        pad([short.logits, long.logits], batch_first=True),
+        pad([short.features, long.features], batch_first=True),
+        torch.tensor([3, 8]),
+    )
+    assert torch.allclose(together[0, :3], fusion.judge(short), atol=1e-6)
+    assert torch.allclose(together[1], fusion.judge(long), atol=1e-6)

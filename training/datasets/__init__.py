@@ -1,0 +1,1 @@
+"""The data sets that can be trained on or evaluated on, as their makers ship them."""
