@@ -85,25 +85,31 @@ def node(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc) -> Iterator
 
 
 @pytest.fixture(scope="session")
-def sendable_series(real_series: Callable[[str], list[Path]]) -> Callable[[str], Series]:
-    """A real series as a scanner could send it: RSNA's with valid UIDs."""
+def sendable_series(
+    real_series: Callable[[str], list[Path]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Series]:
+    """A real series as a scanner could send it: RSNA's with valid UIDs, in copies."""
+    valid: dict[str, list[Path]] = {}
 
     def series(name: str) -> Series:
         files = real_series(name)
-        return Series.of([_rewritten(f) for f in files] if name.startswith("rsna") else files)
+        if not name.startswith("rsna"):
+            return Series.of(files)
+        if name not in valid:
+            folder = tmp_path_factory.mktemp(f"{name}_valid")
+            valid[name] = [_with_valid_uids(f, folder / f.name) for f in files]
+        return Series.of(valid[name])
 
     return series
 
 
-def _rewritten(file: Path) -> Path:
-    """An RSNA image as a node can get it: its UIDs and SOP class made valid."""
+def _with_valid_uids(file: Path, target: Path) -> Path:
+    """An RSNA image as a node can get it: a copy with valid UIDs and SOP class."""
     image = pydicom.dcmread(file)
-    if str(image.get("SOPInstanceUID", "")).startswith("1.2."):
-        return file  # another test was here
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
         setattr(image, keyword, generate_uid(entropy_srcs=[str(image.get(keyword))]))
     image.SOPClassUID = CTImageStorage
     image.file_meta.MediaStorageSOPClassUID = CTImageStorage
     image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    image.save_as(file)
-    return file
+    image.save_as(target)
+    return target
