@@ -3,12 +3,21 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
 from ml.bundle import Bundle, OperatingPoint
 from ml.labels import LABELS, Label
 from ml.series import Slice
+
+
+class Assessment(StrEnum):
+    """What the operating points of a model say of a finding in a study."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    INDETERMINATE = "indeterminate"
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,9 @@ class Model:
         In the bundle's own words.
     operating_point : OperatingPoint, optional
         The thresholds in use; None where the bundle has none.
+    most_sensitive : OperatingPoint, optional
+        Of the bundle's operating points the one with the lowest thresholds: what
+        lies between it and the one in use is neither present nor absent.
     """
 
     name: str
@@ -33,6 +45,7 @@ class Model:
     trained_on: str
     intended_use: str
     operating_point: OperatingPoint | None = None
+    most_sensitive: OperatingPoint | None = None
 
     @classmethod
     def of(cls, bundle: Bundle, operating_point: str = "balanced") -> "Model":
@@ -46,7 +59,12 @@ class Model:
             manifest.trained_on,
             manifest.intended_use,
             points.get(operating_point),
+            min(points.values(), key=lambda p: sum(p.thresholds.values()), default=None),
         )
+
+    def threshold(self, label: Label) -> float | None:
+        """Probability from which on a finding is flagged, None without an operating point."""
+        return None if self.operating_point is None else self.operating_point.thresholds[label]
 
 
 @dataclass(frozen=True)
@@ -84,6 +102,36 @@ class Judgement:
     def key_slice(self, label: Label) -> int:
         """Index of the slice that the maximum comes from."""
         return int(self.probabilities[:, LABELS.index(label)].argmax())
+
+    def probability(self, index: int, label: Label) -> float:
+        """Probability of a finding on a slice, by its index from 0 at the foot."""
+        return float(self.probabilities[index, LABELS.index(label)])
+
+    def is_flagged(self, index: int, label: Label) -> bool:
+        """Whether a slice reaches the threshold of a finding."""
+        threshold = self.model.threshold(label)
+        return threshold is not None and self.probability(index, label) >= threshold
+
+    def flagged_slices(self, label: Label | None = None) -> list[int]:
+        """Indices of the slices that are flagged for a finding, or for any of the six."""
+        labels = LABELS if label is None else (label,)
+        return [
+            index
+            for index in range(len(self.slices))
+            if any(self.is_flagged(index, label) for label in labels)
+        ]
+
+    def assessment(self, label: Label) -> Assessment | None:
+        """What the operating points say of a finding in the study, None without any."""
+        threshold = self.model.threshold(label)
+        if threshold is None:
+            return None
+        if self.maximum(label) >= threshold:
+            return Assessment.PRESENT
+        sensitive = self.model.most_sensitive
+        if sensitive is not None and self.maximum(label) >= sensitive.thresholds[label]:
+            return Assessment.INDETERMINATE
+        return Assessment.ABSENT
 
 
 def digest_of_instances(instances: Iterable[tuple[str, str]]) -> str:

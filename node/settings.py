@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -231,6 +232,64 @@ class AnalyzeSettings(_Section):
     max_attempts: int = Field(3, ge=1, le=100, description="then the series has failed")
 
 
+class ReportForm(StrEnum):
+    """SOP class of the structured report."""
+
+    COMPREHENSIVE_3D = "comprehensive-3d"
+    COMPREHENSIVE = "comprehensive"
+    ENHANCED = "enhanced"
+
+
+class CaptureForm(StrEnum):
+    """SOP class of the secondary captures."""
+
+    SINGLE_FRAME = "single-frame"
+    MULTI_FRAME = "multi-frame"
+
+
+class Compression(StrEnum):
+    """Transfer syntax of the secondary captures; all of them are lossless."""
+
+    NONE = "none"
+    RLE = "rle"
+    JPEG_LS = "jpeg-ls"
+    JPEG_2000 = "jpeg-2000"
+
+
+class Notices(StrEnum):
+    """Which series that were not analyzed are reported on."""
+
+    NONE = "none"
+    FAILED = "failed"
+    ALL = "all"
+
+
+class ReportSettings(_Section):
+    """Which results are made of a judgement, and in what form."""
+
+    structured_report: ReportForm = Field(
+        ReportForm.COMPREHENSIVE_3D,
+        description="comprehensive-3d, or comprehensive or enhanced for archives that refuse it",
+    )
+    text_report: bool = Field(True, description="a report in words for viewers that show text")
+    capture: CaptureForm = Field(
+        CaptureForm.SINGLE_FRAME, description="secondary captures: single-frame or multi-frame"
+    )
+    compression: Compression = Field(
+        Compression.NONE, description="of secondary captures: none, rle, jpeg-ls, jpeg-2000"
+    )
+    key_objects: bool = Field(False, description="a key object selection of the flagged slices")
+    presentation_state: bool = Field(
+        False, description="a softcopy presentation state that marks the flagged slices"
+    )
+    evidence_maps: bool = Field(
+        False, description="secondary captures of where on a flagged slice the evidence lies"
+    )
+    not_analyzed: Notices = Field(
+        Notices.FAILED, description="report on series without a result: none, failed, all"
+    )
+
+
 class DeliverSettings(_Section):
     """How results are sent."""
 
@@ -301,6 +360,7 @@ class Settings(BaseSettings):
     assemble: AssembleSettings = AssembleSettings()
     eligibility: EligibilitySettings = EligibilitySettings()
     analyze: AnalyzeSettings = AnalyzeSettings()
+    report: ReportSettings = ReportSettings()
     deliver: DeliverSettings = DeliverSettings()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()

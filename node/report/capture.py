@@ -29,7 +29,7 @@ from node.report.header import (
 from node.report.identity import Kind
 from node.report.orientation import Edges
 from node.report.origin import Origin
-from node.report.overlay import render
+from node.report.picture.render import render
 
 SERIES = Series(
     Kind.SECONDARY_CAPTURE,

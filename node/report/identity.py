@@ -24,7 +24,12 @@ class Kind(StrEnum):
     """What a result object is."""
 
     STRUCTURED_REPORT = "sr"
+    TEXT_REPORT = "text"
     SECONDARY_CAPTURE = "sc"
+    KEY_OBJECTS = "ko"
+    PRESENTATION_STATE = "pr"
+    EVIDENCE_MAP = "map"
+    NOTICE = "notice"
 
 
 def instance_uid(judgement: Judgement, kind: Kind, number: int = 1) -> str:

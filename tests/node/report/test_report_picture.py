@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ml.labels import LABELS, Label
-from node.report import overlay
 from node.report.orientation import Edges, letters
-from node.report.overlay import draw_brain_window, render
+from node.report.picture.paint import percent
+from node.report.picture.render import render
+from node.report.picture.slice import draw_brain_window
 
 ORANGE = (230, 159, 0)
 SKY_BLUE = (86, 180, 233)
@@ -116,7 +117,7 @@ def test_the_mark_on_the_curve_moves_from_foot_to_head(make_case, hu):
 
 
 def test_probabilities_are_never_rounded_to_certainty():
-    shown = [overlay._percent(value) for value in (0, 1e-9, 0.0149, 0.5, 0.994, 1 - 1e-9, 1)]
+    shown = [percent(value) for value in (0, 1e-9, 0.0149, 0.5, 0.994, 1 - 1e-9, 1)]
     assert shown == ["0 %", "<1 %", "1 %", "50 %", ">99 %", ">99 %", "100 %"]
 
 

@@ -1,0 +1,1 @@
+"""Pictures of slices with what the model says about them."""
