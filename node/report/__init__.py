@@ -6,21 +6,25 @@ The way of a judgement through this package::
     identity.py     UIDs, derived from what was judged and by which model
     codes.py        every code that a result carries, with where it was checked
     header.py       what all results share: patient, study, equipment
-    sr.py           the structured report
+    sr/             the structured reports: for software and viewers, for readers, notices
     orientation.py  which side of the patient an edge of a slice shows
-    overlay.py      slice and probabilities -> picture
+    picture/        slices, probabilities and their course -> pictures
     capture.py      the pictures as secondary captures
+    evidence_map.py where on a slice the evidence lies, as secondary captures
+    key_objects.py  the flagged slices as key objects
+    presentation.py the flagged slices as a viewer is to present them
     files.py        to disk, whole or not at all, and read back
 
-Everything is a function of its arguments: the same judgement, sources and time
-write the same bytes.
+Everything is a function of its arguments: the same judgement, sources, settings
+and time write the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from ml.series import Volume
 from node.judgement import Judgement
@@ -28,9 +32,15 @@ from node.report.capture import build_capture, save_overlay
 from node.report.errors import ReportError
 from node.report.files import check, write
 from node.report.identity import Kind
-from node.report.origin import Origin
+from node.report.origin import Basis, Origin, Unjudged
 from node.report.result import ResultObject, ResultReference
-from node.report.sr import build_report
+from node.report.sr import (
+    build_findings_report,
+    build_notice_report,
+    build_slice_report,
+    build_text_report,
+)
+from node.settings import ReportSettings
 
 __all__ = [
     "Kind",
@@ -38,6 +48,7 @@ __all__ = [
     "ResultObject",
     "ResultReference",
     "build",
+    "build_notice",
     "save_overlay",
 ]
 
@@ -48,6 +59,7 @@ def build(
     sources: Sequence[Dataset],
     folder: Path,
     *,
+    settings: ReportSettings | None = None,
     revision: int = 1,
     predecessor: ResultReference | None = None,
     created: datetime,
@@ -64,6 +76,8 @@ def build(
         Headers of the series' instances, one for each SOP instance.
     folder : pathlib.Path
         Made if it is not there; files of the same name are replaced.
+    settings : ReportSettings, optional
+        Which results there are to be, and in what form.
     revision : int
         From 1; grows when the series is judged again with more instances.
     predecessor : ResultReference, optional
@@ -74,8 +88,7 @@ def build(
     Returns
     -------
     list of ResultObject
-        The structured report (``sr.dcm``), then the secondary captures from
-        foot to head (``sc-001.dcm`` ...).
+        The structured reports, then the secondary captures from foot to head.
 
     Raises
     ------
@@ -84,28 +97,82 @@ def build(
         not read back as theirs.
     """
     origin = Origin.of(judgement, volume, sources)
-    folder.mkdir(parents=True, exist_ok=True)
+    settings = settings or ReportSettings()
 
     def datasets() -> Iterator[tuple[Kind, str, Dataset]]:
-        report = build_report(origin, revision=revision, predecessor=predecessor, created=created)
-        yield Kind.STRUCTURED_REPORT, "sr.dcm", report
+        form = settings.structured_report
+        reports: list[tuple[Kind, str, Callable[..., FileDataset]]] = [
+            (Kind.STRUCTURED_REPORT, "sr.dcm", partial(build_findings_report, form=form)),
+            (Kind.SLICE_REPORT, "slices.dcm", partial(build_slice_report, form=form)),
+        ]
+        if settings.text_report:
+            reports.append((Kind.TEXT_REPORT, "text.dcm", build_text_report))
+        for kind, name, build_report in reports:
+            yield (
+                kind,
+                name,
+                build_report(origin, revision=revision, predecessor=predecessor, created=created),
+            )
         digits = max(3, len(str(len(volume))))
         for index in range(len(volume)):
             capture = build_capture(origin, index, revision=revision, created=created)
             yield Kind.SECONDARY_CAPTURE, f"sc-{index + 1:0{digits}}.dcm", capture
 
-    results = []
-    for kind, name, dataset in datasets():
-        path = folder / name
-        write(dataset, path)
-        check(path, dataset, origin)
-        results.append(
-            ResultObject(
-                kind,
-                str(dataset.SOPClassUID),
-                str(dataset.SOPInstanceUID),
-                path,
-                str(dataset.SeriesInstanceUID),
-            )
-        )
-    return results
+    return [_kept(*item, folder, origin) for item in datasets()]
+
+
+def build_notice(
+    sources: Sequence[Dataset],
+    folder: Path,
+    *,
+    study_instance_uid: str,
+    series_instance_uid: str,
+    input_digest: str,
+    reason: str,
+    detail: str,
+    revision: int = 1,
+    predecessor: ResultReference | None = None,
+    created: datetime,
+) -> list[ResultObject]:
+    """Write the notice that a series was not analyzed.
+
+    Parameters
+    ----------
+    sources : sequence of pydicom.Dataset
+        Headers of the series' instances, as many as can be read.
+    folder : pathlib.Path
+        Made if it is not there.
+    study_instance_uid, series_instance_uid : str
+        What the series is called.
+    input_digest : str
+        Stands for the set of its instances.
+    reason, detail : str
+        Why, as a word and in a sentence; both go into the report.
+    revision, predecessor, created
+        As `build` takes them.
+
+    Raises
+    ------
+    ReportError
+        If a notice cannot refer to the series.
+    """
+    series = Unjudged.of(study_instance_uid, series_instance_uid, input_digest, sources)
+    notice = build_notice_report(
+        series, reason, detail, revision=revision, predecessor=predecessor, created=created
+    )
+    return [_kept(Kind.NOTICE, "notice.dcm", notice, folder, series)]
+
+
+def _kept(kind: Kind, name: str, dataset: Dataset, folder: Path, basis: Basis) -> ResultObject:
+    """A result in its file, read back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    write(dataset, path)
+    check(path, dataset, basis)
+    return ResultObject(
+        kind,
+        str(dataset.SOPClassUID),
+        str(dataset.SOPInstanceUID),
+        path,
+        str(dataset.SeriesInstanceUID),
+    )

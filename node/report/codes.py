@@ -7,6 +7,7 @@ Context groups (CID) and templates (TID) are those of DICOM PS3.16.
 from pydicom.sr.coding import Code
 
 from ml.labels import Label
+from node.judgement import Assessment
 
 FINDINGS: dict[Label, Code] = {
     # Seen once only, as epidural hemorrhage; 75063001 is used for epidural hematoma.
@@ -24,14 +25,69 @@ FINDINGS: dict[Label, Code] = {
     Label.ANY: Code("1386000", "SCT", "Intracranial hemorrhage"),
 }
 
+SITES: dict[Label, Code] = {
+    # All in pydicom's copy of PS3.16's concepts. It has neither the epidural nor the subdural
+    # space; both lie between the skull and the brain, at the meninges.
+    Label.EPIDURAL: Code("1231004", "SCT", "Meninges"),
+    Label.INTRAPARENCHYMAL: Code("12738006", "SCT", "Brain"),
+    Label.INTRAVENTRICULAR: Code("35764002", "SCT", "Brain ventricle"),
+    Label.SUBARACHNOID: Code("33930006", "SCT", "Cranial Subarachnoid Space"),
+    Label.SUBDURAL: Code("1231004", "SCT", "Meninges"),
+    Label.ANY: Code("1101003", "SCT", "Intracranial"),
+}
+
 # PS3.16, annex D; (111047, DCM, "Probability of cancer") is another thing.
 PROBABILITY = Code("122157", "DCM", "Probability")
 
-# Unified Code for Units of Measure; CID 82.
-NO_UNITS = Code("1", "UCUM", "no units")
+# Unified Code for Units of Measure. A probability of 93 % is "93 %" in a viewer that prints
+# number and unit; as a fraction it would be "0.93 1".
+PERCENT = Code("%", "UCUM", "Percent")
 
-# CID 7464, for the Derivation of a measurement (TID 300).
+# TID 300: the derivation of a measurement, by CID 7464.
+DERIVATION = Code("121401", "DCM", "Derivation")
 MAXIMUM = Code("56851009", "SCT", "Maximum")
+
+# CID 240, Present-Absent.
+ASSESSMENTS: dict[Assessment, Code] = {
+    Assessment.PRESENT: Code("52101004", "SCT", "Present"),
+    Assessment.ABSENT: Code("272519000", "SCT", "Absent"),
+    Assessment.INDETERMINATE: Code("373068000", "SCT", "Undetermined"),
+}
+
+# TID 1410: what a measurement group is about, and where that lies.
+FINDING = Code("121071", "DCM", "Finding")
+FINDING_SITE = Code("363698007", "SCT", "Finding Site")
+IMAGE_REGION = Code("111030", "DCM", "Image Region")
+SOURCE = Code("260753009", "SCT", "Source")
+
+# TID 1500, rows 4 and 6.
+PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
+IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
+
+# TID 1410: the container of what is said of one thing, and where it is.
+MEASUREMENT_GROUP = Code("125007", "DCM", "Measurement Group")
+
+# TID 4108: names of what is tracked.
+TRACKING_IDENTIFIER = Code("112039", "DCM", "Tracking Identifier")
+TRACKING_UID = Code("112040", "DCM", "Tracking Unique Identifier")
+
+# TID 1600, Image Library.
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+
+# CID 7000, title of the text report (TID 2000).
+DIAGNOSTIC_IMAGING_REPORT = Code("18748-4", "LN", "Diagnostic Imaging Report")
+
+# CID 7001, headings of TID 2000, and CID 7002, what stands under them. Both groups are
+# extensible; newer editions head with LOINC codes, which older readers do not know.
+FINDINGS_HEADING = Code("121070", "DCM", "Findings")
+IMPRESSIONS_HEADING = Code("121072", "DCM", "Impressions")
+IMPRESSION = Code("121073", "DCM", "Impression")
+PROCEDURE_HEADING = Code("121064", "DCM", "Current Procedure Descriptions")
+PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
+
+# RFC 5646, for TID 1204 by CID 5000.
+ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 
 # CID 100, for Procedure Reported of TID 1500. It has no plain CT of the head.
 CT_UNSPECIFIED_BODY_REGION = Code("25045-6", "LN", "CT unspecified body region")

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from node.report.errors import ReportError
-from node.report.origin import Origin
+from node.report.origin import Basis
 
 _SAME_AS_SOURCE = (
     "StudyInstanceUID",
@@ -51,7 +51,7 @@ def write(dataset: Dataset, path: Path) -> None:
         raise ReportError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def check(path: Path, built: Dataset, origin: Origin) -> None:
+def check(path: Path, built: Dataset, origin: Basis) -> None:
     """Read a result back and compare it with what it was built from.
 
     Raises

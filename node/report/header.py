@@ -21,7 +21,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from node.judgement import Model
 from node.report import codes
 from node.report.identity import Kind, instance_uid, series_uid
-from node.report.origin import Origin
+from node.report.origin import Basis
 
 MANUFACTURER = "ichnode"
 
@@ -105,13 +105,13 @@ class Series:
 
 
 def new_result(
-    origin: Origin, series: Series, number: int, *, revision: int, created: datetime
+    basis: Basis, series: Series, number: int, *, revision: int, created: datetime
 ) -> FileDataset:
     """A result with everything but its content.
 
     Parameters
     ----------
-    origin : Origin
+    basis : Basis
         What it is about.
     series : Series
         The series that it belongs to.
@@ -122,8 +122,8 @@ def new_result(
     created : datetime.datetime
         When the results were created.
     """
-    judgement, source = origin.judgement, origin.template
-    uid = instance_uid(judgement, series.kind, number)
+    source = basis.template
+    uid = instance_uid(basis, series.kind, number)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(series.sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(uid)
@@ -138,18 +138,18 @@ def new_result(
     result.SOPClassUID = series.sop_class_uid
     result.SOPInstanceUID = uid
     result.InstanceCreationDate, result.InstanceCreationTime = date, time
-    result.ContributingEquipmentSequence = _contributing_equipment(source, judgement.model, created)
+    result.ContributingEquipmentSequence = _contributing_equipment(source, basis.model, created)
 
     # General Series Module (C.7.3.1), SR Document Series Module (C.17.1)
     result.Modality = series.modality
-    result.SeriesInstanceUID = series_uid(judgement, series.kind)
+    result.SeriesInstanceUID = series_uid(basis, series.kind)
     result.SeriesNumber = _series_number(source) + series.offset
     result.SeriesDate, result.SeriesTime = date, time
     again = "" if revision == 1 else f" (revision {revision})"
     result.SeriesDescription = f"{series.description}{again}"
 
     # General Equipment Module (C.7.5.1)
-    _fill_equipment(result, judgement.model)
+    _fill_equipment(result, basis.model)
 
     result.InstanceNumber = number
     result.ContentDate, result.ContentTime = date, time
@@ -167,9 +167,19 @@ def code_item(code: Code) -> Dataset:
 
 def plain(text: str) -> str:
     """Text as ASCII on one line: fit for every character set, and no value separator."""
-    decomposed = unicodedata.normalize("NFKD", text.replace("\\", "/"))
+    return " ".join(_ascii(text.replace("\\", "/")).split())
+
+
+def printable(text: str) -> str:
+    """Text as ASCII with its lines and columns, for values of VR UT."""
+    return "\r\n".join(_ascii(line).rstrip() for line in text.splitlines())
+
+
+def _ascii(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text)
     stripped = "".join(c for c in decomposed if not unicodedata.combining(c))
-    return " ".join(stripped.encode("ascii", "replace").decode().split())
+    encoded = stripped.encode("ascii", "replace").decode()
+    return "".join(c if c.isprintable() else " " for c in encoded)
 
 
 @cache
@@ -244,18 +254,22 @@ def _series_number(source: Dataset) -> int:
 # -- equipment -------------------------------------------------------------
 
 
-def _fill_equipment(target: Dataset, model: Model) -> None:
+def _fill_equipment(target: Dataset, model: Model | None) -> None:
     target.Manufacturer = MANUFACTURER
-    target.ManufacturerModelName = model.name
-    target.DeviceSerialNumber = model.digest[:64]
+    target.ManufacturerModelName = MANUFACTURER if model is None else model.name
+    if model is not None:
+        target.DeviceSerialNumber = model.digest[:64]
     target.SoftwareVersions = _software_versions(model)
 
 
-def _software_versions(model: Model) -> Sequence[str]:
-    return [f"{MANUFACTURER} {plain(software_version())}"[:64], plain(model.version)]
+def _software_versions(model: Model | None) -> Sequence[str]:
+    node = f"{MANUFACTURER} {plain(software_version())}"[:64]
+    return [node] if model is None else [node, plain(model.version)]
 
 
-def _contributing_equipment(source: Dataset, model: Model, created: datetime) -> list[Dataset]:
+def _contributing_equipment(
+    source: Dataset, model: Model | None, created: datetime
+) -> list[Dataset]:
     """Who had a hand in a result (PS3.3, C.12.1; IHE AI Results names the algorithm here)."""
     processing = Dataset()
     processing.PurposeOfReferenceCodeSequence = [code_item(codes.PROCESSING_EQUIPMENT)]
@@ -263,7 +277,9 @@ def _contributing_equipment(source: Dataset, model: Model, created: datetime) ->
     zone = created.strftime("%z")[:5]
     processing.ContributionDateTime = created.strftime("%Y%m%d%H%M%S") + zone
     processing.ContributionDescription = (
-        f"Intracranial hemorrhage probabilities by model {model.name} {plain(model.version)} "
+        f"Notice that a series was not analyzed ({NOT_FOR_CLINICAL_USE})"
+        if model is None
+        else f"Intracranial hemorrhage probabilities by model {model.name} {plain(model.version)} "
         f"({NOT_FOR_CLINICAL_USE})"
     )
     if not source.get("Manufacturer"):  # type 1 here

@@ -12,9 +12,9 @@ UUIDs as UIDs under the root 2.25: DICOM PS3.5, B.2. Name-based UUIDs: RFC 9562,
 
 import uuid
 from enum import StrEnum
+from typing import Protocol
 
-from ml.labels import Label
-from node.judgement import Judgement, Model
+from node.judgement import Model
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "ichnode.results")
 """Ours alone; another name would give every result another UID."""
@@ -24,6 +24,7 @@ class Kind(StrEnum):
     """What a result object is."""
 
     STRUCTURED_REPORT = "sr"
+    SLICE_REPORT = "slices"
     TEXT_REPORT = "text"
     SECONDARY_CAPTURE = "sc"
     KEY_OBJECTS = "ko"
@@ -32,40 +33,64 @@ class Kind(StrEnum):
     NOTICE = "notice"
 
 
-def instance_uid(judgement: Judgement, kind: Kind, number: int = 1) -> str:
+class Subject(Protocol):
+    """What a result is about; a `node.judgement.Judgement` is one."""
+
+    @property
+    def series_instance_uid(self) -> str:
+        """The series."""
+
+    @property
+    def input_digest(self) -> str:
+        """Stands for the set of its instances."""
+
+    @property
+    def model(self) -> Model | None:
+        """The model that looked at it, None where none did."""
+
+
+def instance_uid(subject: Subject, kind: Kind, number: int = 1) -> str:
     """SOP Instance UID of a result.
 
     Parameters
     ----------
-    judgement : Judgement
-        What it shows.
+    subject : Subject
+        What it is about.
     kind : Kind
         What it is.
     number : int
         Of the slice, from 1; 1 for a report.
     """
-    return _uid("instance", *_judged(judgement), kind, str(number))
+    return _uid("instance", *_parts(subject), kind, str(number))
 
 
-def series_uid(judgement: Judgement, kind: Kind) -> str:
+def series_uid(subject: Subject, kind: Kind) -> str:
     """Series Instance UID of the results of a kind."""
-    return _uid("series", *_judged(judgement), kind)
+    return _uid("series", *_parts(subject), kind)
 
 
-def tracking_uid(judgement: Judgement, label: Label, number: int) -> str:
-    """Tracking Unique Identifier of a finding on a slice (0: in the study)."""
-    return _uid("tracking", *_judged(judgement), label, str(number))
+def tracking_uid(subject: Subject, what: str, number: int) -> str:
+    """Tracking Unique Identifier of something that is said of a slice (0: of the study)."""
+    return _uid("tracking", *_parts(subject), what, str(number))
 
 
-def device_uid(model: Model) -> str:
-    """UID of the model as a device: the same wherever it runs."""
-    return _uid("device", model.name, model.version, model.digest)
+def device_uid(model: Model | None) -> str:
+    """UID of the model as a device, or of the node: the same wherever it runs."""
+    return (
+        _uid("device") if model is None else _uid("device", model.name, model.version, model.digest)
+    )
 
 
-def _judged(judgement: Judgement) -> tuple[str, ...]:
-    model = judgement.model
-    point = "" if model.operating_point is None else model.operating_point.name
-    return judgement.series_instance_uid, judgement.input_digest, model.digest, point
+def _parts(subject: Subject) -> tuple[str, ...]:
+    model = subject.model
+    digest = "" if model is None else model.digest
+    point = None if model is None else model.operating_point
+    return (
+        subject.series_instance_uid,
+        subject.input_digest,
+        digest,
+        "" if point is None else point.name,
+    )
 
 
 def _uid(*parts: str) -> str:

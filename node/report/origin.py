@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -10,8 +11,25 @@ from pydicom.uid import UID
 from ml.frames import read_frames
 from ml.geometry import ImagePlane
 from ml.series import Slice, Volume
-from node.judgement import Judgement
+from node.judgement import Judgement, Model
 from node.report.errors import ReportError
+from node.report.identity import Subject
+
+
+class Basis(Subject, Protocol):
+    """A series that results belong to and refer to."""
+
+    @property
+    def study_instance_uid(self) -> str:
+        """The study, of the results too."""
+
+    @property
+    def headers(self) -> dict[str, Dataset]:
+        """Of every instance by SOP Instance UID."""
+
+    @property
+    def template(self) -> Dataset:
+        """The header that patient and study are copied from."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ class Origin:
             raise ReportError(f"series {judgement.series_instance_uid}: no slice was judged")
         by_uid = {str(source.get("SOPInstanceUID", "")): source for source in sources}
         for source in sources:
-            _check_reference(source, judgement)
+            _check_reference(source, judgement.study_instance_uid, judgement.series_instance_uid)
         judged = list(dict.fromkeys(item.sop_instance_uid for item in volume.slices))
         missing = [uid for uid in judged if uid not in by_uid]
         if missing:
@@ -72,6 +90,26 @@ class Origin:
         return cls(judgement, volume, headers, planes)
 
     @property
+    def study_instance_uid(self) -> str:
+        """The study."""
+        return self.judgement.study_instance_uid
+
+    @property
+    def series_instance_uid(self) -> str:
+        """The series that was judged."""
+        return self.judgement.series_instance_uid
+
+    @property
+    def input_digest(self) -> str:
+        """Stands for the instances that were judged."""
+        return self.judgement.input_digest
+
+    @property
+    def model(self) -> Model:
+        """Which model judged."""
+        return self.judgement.model
+
+    @property
     def template(self) -> Dataset:
         """The header that patient and study are copied from."""
         return next(iter(self.headers.values()))
@@ -85,8 +123,55 @@ class Origin:
         return self.planes.get((item.sop_instance_uid, item.frame_number))
 
 
-def _check_reference(source: Dataset, judgement: Judgement) -> None:
-    series = judgement.series_instance_uid
+@dataclass(frozen=True)
+class Unjudged:
+    """A series that no model has judged.
+
+    Parameters
+    ----------
+    study_instance_uid, series_instance_uid : str
+        What it is called.
+    input_digest : str
+        Stands for the set of its instances (`node.judgement.digest_of_instances`).
+    headers : dict of str to pydicom.Dataset
+        Of every instance by SOP Instance UID.
+    """
+
+    study_instance_uid: str
+    series_instance_uid: str
+    input_digest: str
+    headers: dict[str, Dataset]
+    model: None = None
+
+    @classmethod
+    def of(
+        cls,
+        study_instance_uid: str,
+        series_instance_uid: str,
+        input_digest: str,
+        sources: Sequence[Dataset],
+    ) -> "Unjudged":
+        """A series by the headers of its instances.
+
+        Raises
+        ------
+        ReportError
+            If there is none, or it cannot be referred to.
+        """
+        if not sources:
+            raise ReportError(f"series {series_instance_uid}: no header of it can be read")
+        for source in sources:
+            _check_reference(source, study_instance_uid, series_instance_uid)
+        headers = {str(source.SOPInstanceUID): source for source in sources}
+        return cls(study_instance_uid, series_instance_uid, input_digest, headers)
+
+    @property
+    def template(self) -> Dataset:
+        """The header that patient and study are copied from."""
+        return next(iter(self.headers.values()))
+
+
+def _check_reference(source: Dataset, study: str, series: str) -> None:
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"):
         uid = UID(str(source.get(keyword) or ""))
         if not uid.is_valid:  # PS3.5, 9.1
@@ -95,7 +180,7 @@ def _check_reference(source: Dataset, judgement: Judgement) -> None:
                 "a valid UID; give the series valid UIDs before it is sent"
             )
     for keyword, expected in (
-        ("StudyInstanceUID", judgement.study_instance_uid),
+        ("StudyInstanceUID", study),
         ("SeriesInstanceUID", series),
     ):
         if source[keyword].value != expected:
