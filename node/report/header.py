@@ -95,6 +95,8 @@ class Series:
         Added to a hundred times the source's series number.
     description : str
         What a work list shows.
+    variant : str
+        Tells results of one kind and another form apart by their UIDs.
     """
 
     kind: Kind
@@ -102,6 +104,7 @@ class Series:
     modality: str
     offset: int
     description: str
+    variant: str = ""
 
 
 def new_result(
@@ -123,7 +126,7 @@ def new_result(
         When the results were created.
     """
     source = basis.template
-    uid = instance_uid(basis, series.kind, number)
+    uid = instance_uid(basis, series.kind, number, series.variant)
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(series.sop_class_uid)
     meta.MediaStorageSOPInstanceUID = UID(uid)
@@ -142,7 +145,7 @@ def new_result(
 
     # General Series Module (C.7.3.1), SR Document Series Module (C.17.1)
     result.Modality = series.modality
-    result.SeriesInstanceUID = series_uid(basis, series.kind)
+    result.SeriesInstanceUID = series_uid(basis, series.kind, series.variant)
     result.SeriesNumber = _series_number(source) + series.offset
     result.SeriesDate, result.SeriesTime = date, time
     again = "" if revision == 1 else f" (revision {revision})"

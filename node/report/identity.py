@@ -49,7 +49,7 @@ class Subject(Protocol):
         """The model that looked at it, None where none did."""
 
 
-def instance_uid(subject: Subject, kind: Kind, number: int = 1) -> str:
+def instance_uid(subject: Subject, kind: Kind, number: int = 1, variant: str = "") -> str:
     """SOP Instance UID of a result.
 
     Parameters
@@ -60,13 +60,15 @@ def instance_uid(subject: Subject, kind: Kind, number: int = 1) -> str:
         What it is.
     number : int
         Of the slice, from 1; 1 for a report.
+    variant : str
+        Of the kind: the same content in another SOP class is another object.
     """
-    return _uid("instance", *_parts(subject), kind, str(number))
+    return _uid("instance", *_parts(subject), f"{kind}{variant}", str(number))
 
 
-def series_uid(subject: Subject, kind: Kind) -> str:
+def series_uid(subject: Subject, kind: Kind, variant: str = "") -> str:
     """Series Instance UID of the results of a kind."""
-    return _uid("series", *_parts(subject), kind)
+    return _uid("series", *_parts(subject), f"{kind}{variant}")
 
 
 def tracking_uid(subject: Subject, what: str, number: int) -> str:

@@ -78,12 +78,8 @@ def build_findings_report(
     created : datetime.datetime
         When it was created.
     """
-    series = Series(
-        Kind.STRUCTURED_REPORT,
-        _SOP_CLASSES[form],
-        modality="SR",
-        offset=2,
-        description=f"ichnode ICH findings - {NOT_FOR_CLINICAL_USE}",
+    series = _series(
+        Kind.STRUCTURED_REPORT, form, 2, f"ichnode ICH findings - {NOT_FOR_CLINICAL_USE}"
     )
     report = new_document(
         origin, series, revision=revision, predecessor=predecessor, created=created
@@ -107,18 +103,28 @@ def build_slice_report(
     origin, form, revision, predecessor, created
         As `build_findings_report` takes them.
     """
-    series = Series(
+    series = _series(
         Kind.SLICE_REPORT,
-        _SOP_CLASSES[form],
-        modality="SR",
-        offset=3,
-        description=f"ichnode ICH every slice, for software - {NOT_FOR_CLINICAL_USE}",
+        form,
+        3,
+        f"ichnode ICH for software - {NOT_FOR_CLINICAL_USE}",
     )
     report = new_document(
         origin, series, revision=revision, predecessor=predecessor, created=created
     )
     _fill(report, origin, list(_slice_groups(origin)))
     return report
+
+
+def _series(kind: Kind, form: ReportForm, offset: int, description: str) -> Series:
+    return Series(
+        kind,
+        _SOP_CLASSES[form],
+        modality="SR",
+        offset=offset,
+        description=description,
+        variant="" if form is ReportForm.COMPREHENSIVE_3D else form,
+    )
 
 
 def _fill(report: FileDataset, origin: Origin, groups: list[hd.ContentItem]) -> None:
