@@ -25,17 +25,6 @@ FINDINGS: dict[Label, Code] = {
     Label.ANY: Code("1386000", "SCT", "Intracranial hemorrhage"),
 }
 
-SITES: dict[Label, Code] = {
-    # All in pydicom's copy of PS3.16's concepts. It has neither the epidural nor the subdural
-    # space; both lie between the skull and the brain, at the meninges.
-    Label.EPIDURAL: Code("1231004", "SCT", "Meninges"),
-    Label.INTRAPARENCHYMAL: Code("12738006", "SCT", "Brain"),
-    Label.INTRAVENTRICULAR: Code("35764002", "SCT", "Brain ventricle"),
-    Label.SUBARACHNOID: Code("33930006", "SCT", "Cranial Subarachnoid Space"),
-    Label.SUBDURAL: Code("1231004", "SCT", "Meninges"),
-    Label.ANY: Code("1101003", "SCT", "Intracranial"),
-}
-
 # PS3.16, annex D; (111047, DCM, "Probability of cancer") is another thing.
 PROBABILITY = Code("122157", "DCM", "Probability")
 
@@ -56,7 +45,6 @@ ASSESSMENTS: dict[Assessment, Code] = {
 
 # TID 1410: what a measurement group is about, and where that lies.
 FINDING = Code("121071", "DCM", "Finding")
-FINDING_SITE = Code("363698007", "SCT", "Finding Site")
 IMAGE_REGION = Code("111030", "DCM", "Image Region")
 SOURCE = Code("260753009", "SCT", "Source")
 

@@ -26,6 +26,7 @@ from node.settings import Settings, load_settings
 T = TypeVar("T")
 
 ICHNODE = [sys.executable, "-m", "node"]
+DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 ENDS = (State.DELIVERED, State.SKIPPED, State.FAILED)
 
 
@@ -244,7 +245,7 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path) -> Iterator[Orthanc]:
+def running_orthanc(folder: Path, *, dicomweb: bool = False) -> Iterator[Orthanc]:
     """Run an Orthanc that takes whatever is sent to it."""
     folder.mkdir(parents=True, exist_ok=True)
     peer = Orthanc(free_port(), free_port())
@@ -259,8 +260,10 @@ def running_orthanc(folder: Path) -> Iterator[Orthanc]:
                 "HttpPort": peer.http_port,
                 "RemoteAccessAllowed": False,
                 "AuthenticationEnabled": False,
-                "Plugins": [],
+                "Plugins": [str(DICOMWEB)] if dicomweb else [],
+                "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
                 "DicomCheckCalledAet": False,
+                "DicomAlwaysAllowStore": True,
             }
         )
     )

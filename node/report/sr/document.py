@@ -135,7 +135,12 @@ def container(
     template : str, optional
         The template (PS3.16) that it follows.
     """
-    item = hd.ContainerContentItem(name=name, template_id=template, relationship_type=CONTAINS)
+    item = hd.ContainerContentItem(
+        name=name,
+        is_content_continuous=False,
+        template_id=template,
+        relationship_type=CONTAINS,
+    )
     item.ContentSequence = hd.ContentSequence(items)
     return item
 
@@ -163,6 +168,6 @@ def fill(
     items : sequence of highdicom.sr.ContentItem
         What comes after language and observer.
     """
-    root = hd.ContainerContentItem(name=title, template_id=template)
+    root = hd.ContainerContentItem(name=title, is_content_continuous=False, template_id=template)
     root.ContentSequence = hd.ContentSequence([*language(), *observer(basis.model), *items])
     report.update(root)

@@ -1,23 +1,25 @@
 """The measurement reports: for archives, for software, and for viewers of measurements.
 
 Both follow TID 1500 (Measurement Report), as IHE AI Results asks for, and differ
-in what they list:
+in what they measure:
 
-- the report of *findings*, for readers: each finding's maximum in the study, then
-  each flagged slice (each run of flagged slices in a thin series). It stays
-  short, so that one can step through it;
-- the report of *slices*, for software: all six probabilities of every slice.
+- the report of *findings*, for readers: the likeliest slice of the study, then
+  each flagged slice (each run of flagged slices in a thin series), one group a
+  slice. It stays short, so that one can step through it in a viewer;
+- the report of *slices*, for software: each finding's maximum in the study, then
+  all six probabilities of every slice.
 
 Every probability stands in a planar ROI group (TID 1410) whose region is the
-whole slice. The model knows no smaller one; viewers find a slice by the region
-only, and some show nothing of a report in which one group has none.
+whole head or the whole slice. The model knows no smaller one; viewers find a
+slice by the region only, and OHIF shows nothing of a report in which one group
+has none.
 
 References
 ----------
 Templates: DICOM PS3.16, annex A (TID 300, 1410, 1500, 1600, 4019, 4108).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import cache
 
@@ -25,6 +27,7 @@ import highdicom.sr as hd
 import numpy as np
 from pydicom.dataset import FileDataset
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
+from scipy import ndimage
 
 from ml.labels import LABELS, Label
 from node.judgement import Judgement, Model
@@ -37,6 +40,7 @@ from node.report.sr.document import CONTAINS, container, fill, new_document, tex
 from node.report.sr.words import (
     READING_ORDER,
     flagged_for,
+    maxima,
     peak,
     percent,
     place,
@@ -44,6 +48,9 @@ from node.report.sr.words import (
     runs,
 )
 from node.settings import ReportForm
+
+_AIR_HU = -300
+"""Below it there is air, HU."""
 
 _CONTEXT = hd.RelationshipTypeValues.HAS_OBS_CONTEXT
 _MODIFIER = hd.RelationshipTypeValues.HAS_CONCEPT_MOD
@@ -63,7 +70,7 @@ def build_findings_report(
     predecessor: ResultReference | None,
     created: datetime,
 ) -> FileDataset:
-    """Build the report of findings: the study's maxima and the flagged slices.
+    """Build the report of findings: the likeliest slice and the flagged ones.
 
     Parameters
     ----------
@@ -84,7 +91,7 @@ def build_findings_report(
     report = new_document(
         origin, series, revision=revision, predecessor=predecessor, created=created
     )
-    _fill(report, origin, [*_study_groups(origin), *_flagged_groups(origin)])
+    _fill(report, origin, list(_reading_groups(origin)))
     return report
 
 
@@ -96,7 +103,7 @@ def build_slice_report(
     predecessor: ResultReference | None,
     created: datetime,
 ) -> FileDataset:
-    """Build the report of slices: all six probabilities of each, foot to head.
+    """Build the report of slices: each finding's maximum, then all six of every slice.
 
     Parameters
     ----------
@@ -112,7 +119,7 @@ def build_slice_report(
     report = new_document(
         origin, series, revision=revision, predecessor=predecessor, created=created
     )
-    _fill(report, origin, list(_slice_groups(origin)))
+    _fill(report, origin, [*_study_groups(origin), *_slice_groups(origin)])
     return report
 
 
@@ -151,49 +158,68 @@ def _fill(report: FileDataset, origin: Origin, groups: list[hd.ContentItem]) -> 
 # -- measurement groups ----------------------------------------------------
 
 
+def _reading_groups(origin: Origin) -> Iterator[hd.ContentItem]:
+    """The likeliest slice, then the flagged ones, foot to head.
+
+    One group a slice: viewers write the numbers of two groups over each other.
+    """
+    judgement = origin.judgement
+    likeliest = judgement.key_slice(Label.ANY)
+    said = ", ".join(_told(judgement, likeliest, flagged_for(judgement, [likeliest])))
+    yield _group(
+        judgement,
+        likeliest,
+        Label.ANY,
+        _head(origin, likeliest),
+        tracking_uid(judgement, "likeliest", 0),
+        f"likeliest {place(judgement, likeliest)}: {said or 'not flagged'}",
+        is_maximum=True,
+        algorithm=_algorithm(judgement.model),
+    )
+    for indices in runs(judgement):
+        labels = flagged_for(judgement, indices)
+        index = peak(judgement, indices, labels[0])
+        if index == likeliest:
+            continue
+        run = "" if len(indices) == 1 else f", of slices {indices[0] + 1} to {indices[-1] + 1}"
+        yield _group(
+            judgement,
+            index,
+            labels[0],
+            _head(origin, index),
+            tracking_uid(judgement, "flagged", index + 1),
+            f"flagged {place(judgement, index)}{run}: "
+            + ", ".join(_told(judgement, index, labels)),
+        )
+
+
+def _told(judgement: Judgement, index: int, labels: Sequence[Label]) -> list[str]:
+    return [f"{label} {percent(judgement.probability(index, label))}" for label in labels]
+
+
 def _study_groups(origin: Origin) -> Iterator[hd.ContentItem]:
     """Each finding's maximum, with the slice that it comes from."""
     judgement = origin.judgement
     algorithm = _algorithm(judgement.model)
     for label in READING_ORDER:
         index = judgement.key_slice(label)
-        assessment = judgement.assessment(label)
         yield _group(
             judgement,
             index,
             label,
-            _region(origin, index),
+            _whole(origin, index),
             tracking_uid(judgement, label, 0),
-            f"{label}: maximum of the study {percent(judgement.maximum(label))}, "
-            f"{place(judgement, index)}" + (f", {assessment}" if assessment else ""),
+            f"{label}: maximum of the study, {place(judgement, index)}",
             is_maximum=True,
             algorithm=algorithm,
         )
-
-
-def _flagged_groups(origin: Origin) -> Iterator[hd.ContentItem]:
-    """The flagged slices, foot to head, each with the findings that it is flagged for."""
-    judgement = origin.judgement
-    for indices in runs(judgement):
-        run = "" if len(indices) == 1 else f", of slices {indices[0] + 1} to {indices[-1] + 1}"
-        for label in flagged_for(judgement, indices):
-            index = peak(judgement, indices, label)
-            yield _group(
-                judgement,
-                index,
-                label,
-                _region(origin, index),
-                tracking_uid(judgement, f"flagged {label}", index + 1),
-                f"flagged: {label} {percent(judgement.probability(index, label))}, "
-                f"{place(judgement, index)}{run}",
-            )
 
 
 def _slice_groups(origin: Origin) -> Iterator[hd.ContentItem]:
     """Every slice's six probabilities, foot to head."""
     judgement = origin.judgement
     for index in range(len(judgement.slices)):
-        region = _region(origin, index)
+        region = _whole(origin, index)
         where = place(judgement, index)
         for label in LABELS:
             uid = tracking_uid(judgement, label, index + 1)
@@ -234,7 +260,7 @@ def _group(
                 name=codes.TRACKING_IDENTIFIER, value=identifier, relationship_type=_CONTEXT
             ),
             hd.UIDRefContentItem(name=codes.TRACKING_UID, value=uid, relationship_type=_CONTEXT),
-            *_what_and_where(label),
+            _finding(label),
             *(algorithm or ()),
             region,
             probability,
@@ -244,23 +270,31 @@ def _group(
 
 
 @cache
-def _what_and_where(label: Label) -> tuple[hd.ContentItem, hd.ContentItem]:
-    """A finding and its site, the same in every group that is about it."""
-    return (
-        hd.CodeContentItem(
-            name=codes.FINDING, value=codes.FINDINGS[label], relationship_type=CONTAINS
-        ),
-        hd.CodeContentItem(
-            name=codes.FINDING_SITE, value=codes.SITES[label], relationship_type=_MODIFIER
-        ),
+def _finding(label: Label) -> hd.ContentItem:
+    """A finding, the same in every group that is about it."""
+    return hd.CodeContentItem(
+        name=codes.FINDING, value=codes.FINDINGS[label], relationship_type=CONTAINS
     )
 
 
-def _region(origin: Origin, index: int) -> hd.ScoordContentItem:
+def _whole(origin: Origin, index: int) -> hd.ScoordContentItem:
     """The whole of a slice."""
-    item = origin.judgement.slices[index]
     rows, columns = origin.volume.hu.shape[1:]
-    corners = [(0, 0), (columns, 0), (columns, rows), (0, rows), (0, 0)]
+    return _region(origin, index, (0, rows), (0, columns))
+
+
+def _head(origin: Origin, index: int) -> hd.ScoordContentItem:
+    """The smallest box around the head on a slice: viewers write beside a region."""
+    return _region(origin, index, *head_box(origin.volume.hu[index]))
+
+
+def _region(
+    origin: Origin, index: int, rows: tuple[int, int], columns: tuple[int, int]
+) -> hd.ScoordContentItem:
+    """A rectangle on a slice, from row to row and from column to column."""
+    item = origin.judgement.slices[index]
+    (top, bottom), (left, right) = rows, columns
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
     region = hd.ScoordContentItem(
         name=codes.IMAGE_REGION,
         graphic_type=hd.GraphicTypeValues.POLYLINE,
@@ -276,6 +310,22 @@ def _region(origin: Origin, index: int) -> hd.ScoordContentItem:
     )
     region.ContentSequence = hd.ContentSequence([image])
     return region
+
+
+def head_box(hu: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Rows and columns, first and past the last, of the largest body on a slice.
+
+    Parameters
+    ----------
+    hu : numpy.ndarray
+        HU, shape (rows, columns). Where all is air the box is the whole slice.
+    """
+    bodies, count = ndimage.label(hu > _AIR_HU)
+    if not count:
+        return (0, hu.shape[0]), (0, hu.shape[1])
+    largest = int(np.bincount(bodies.ravel())[1:].argmax())
+    rows, columns = ndimage.find_objects(bodies)[largest]
+    return (rows.start, rows.stop), (columns.start, columns.stop)
 
 
 def in_percent(value: float) -> float:
@@ -331,5 +381,6 @@ def _evaluations(judgement: Judgement) -> hd.ContentItem:
         for label in READING_ORDER
         if (assessment := judgement.assessment(label)) is not None
     ]
-    comments = [text(codes.COMMENT, remark) for remark in remarks(judgement)]
+    said = [*remarks(judgement), *maxima(judgement)]
+    comments = [text(codes.COMMENT, remark) for remark in said]
     return container(codes.QUALITATIVE_EVALUATIONS, [*assessed, *comments])

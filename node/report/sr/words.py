@@ -76,6 +76,17 @@ def conclusion(judgement: Judgement) -> str:
     return said
 
 
+def maxima(judgement: Judgement) -> Iterator[str]:
+    """Each finding's maximum, its slice and what the operating points say of it."""
+    for label in READING_ORDER:
+        assessment = judgement.assessment(label)
+        yield (
+            f"{label}: maximum {percent(judgement.maximum(label))}, "
+            f"{place(judgement, judgement.key_slice(label))}"
+            + (f", {assessment}" if assessment else "")
+        )
+
+
 def remarks(judgement: Judgement) -> Iterator[str]:
     """What a reader of a judgement has to know, a sentence or two at a time."""
     model = judgement.model

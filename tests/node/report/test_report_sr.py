@@ -17,6 +17,7 @@ from node.report import Kind, ResultReference, codes
 from node.report.files import write
 from node.report.origin import Origin
 from node.report.sr import build_findings_report, build_slice_report
+from node.report.sr.measurement import head_box
 from node.settings import ReportForm
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -60,7 +61,7 @@ def with_probabilities(case, **by_label):
 
 
 def test_every_slice_has_its_six_probabilities_exactly(case, slices):
-    found = list(groups_of(slices))
+    found = list(groups_of(slices))[6:]
     assert len(found) == 6 * len(case.volume)
     for number, (group, measurement, image) in enumerate(found):
         index, label = divmod(number, 6)
@@ -75,7 +76,7 @@ def test_the_decimal_string_alone_brings_a_probability_back(case, slices):
     """Many readers know Numeric Value only, not Floating Point Value."""
     values = [
         item.MeasuredValueSequence[0].NumericValue
-        for group in measurement_groups(slices)
+        for group in measurement_groups(slices)[6:]
         for item in group.ContentSequence
         if item.ValueType == "NUM"
     ]
@@ -103,13 +104,13 @@ def test_extreme_probabilities_survive(case, tmp_path, value):
 def test_software_finds_a_finding_by_its_code(case, slices):
     content = hd.Comprehensive3DSR.from_dataset(slices).content
     groups = content.get_planar_roi_measurement_groups(finding_type=codes.FINDINGS[Label.SUBDURAL])
-    assert len(groups) == len(case.volume)
+    assert len(groups) == 1 + len(case.volume)
 
 
 def test_slices_of_an_enhanced_image_are_named_by_frame(make_case, tmp_path):
     case = make_case(3, enhanced=True)
     document = read(case, tmp_path, build_slice_report)
-    found = list(groups_of(document))
+    found = list(groups_of(document))[6:]
     assert [image.referenced_frame_numbers for _, _, image in found[::6]] == [[1], [2], [3]]
     assert {image.referenced_sop_instance_uid for _, _, image in found} == {
         case.sources[0].SOPInstanceUID
@@ -121,12 +122,29 @@ def test_slices_of_an_enhanced_image_are_named_by_frame(make_case, tmp_path):
 def test_every_group_has_a_region_inside_its_image(make_case, tmp_path):
     """Viewers find the slice by it; OHIF shows nothing if one group has none."""
     case = make_case(3, rows=48, columns=64)
-    for build in (build_findings_report, build_slice_report):
-        for group, _, _ in groups_of(read(case, tmp_path, build)):
-            points = group.roi.value
-            assert points.min() == 0
-            assert points.max(axis=0).tolist() == [64, 48]
-            assert np.array_equal(points[0], points[-1])
+    for group, _, _ in groups_of(read(case, tmp_path, build_slice_report)):
+        points = group.roi.value
+        assert points.min() == 0
+        assert points.max(axis=0).tolist() == [64, 48]
+        assert np.array_equal(points[0], points[-1])
+    for group, _, image in groups_of(read(case, tmp_path, build_findings_report)):
+        (index,) = (
+            i
+            for i, item in enumerate(case.volume.slices)
+            if item.sop_instance_uid == image.referenced_sop_instance_uid
+        )
+        rows, columns = np.nonzero(case.volume.hu[index] > -300)
+        points = group.roi.value
+        assert points.min(axis=0).tolist() == [columns.min(), rows.min()]
+        assert points.max(axis=0).tolist() == [columns.max() + 1, rows.max() + 1]
+
+
+def test_the_head_is_the_largest_body_on_a_slice():
+    hu = np.full((40, 50), -1000)
+    assert head_box(hu) == ((0, 40), (0, 50))
+    hu[35:38] = 200  # a table
+    hu[5:30, 10:35] = 40
+    assert head_box(hu) == ((5, 30), (10, 35))
 
 
 def test_a_thin_series_is_whole_for_software_and_short_for_a_reader(make_case, tmp_path):
@@ -135,40 +153,54 @@ def test_a_thin_series_is_whole_for_software_and_short_for_a_reader(make_case, t
     subdural[100:140] = np.linspace(0.5, 0.9, 40)
     subdural[200:203] = 0.6
     case = with_probabilities(case, subdural=subdural)
-    assert len(list(groups_of(read(case, tmp_path, build_slice_report)))) == 6 * 320
+    assert len(list(groups_of(read(case, tmp_path, build_slice_report)))) == 6 + 6 * 320
     document = read(case, tmp_path, build_findings_report)
-    _, _, *flagged = [(group, image) for group, _, image in groups_of(document)][4:]
+    _, *flagged = ((group, image) for group, _, image in groups_of(document))
     assert len(flagged) == 2  # two runs
     assert "of slices 101 to 140" in flagged[0][0].tracking_identifier
     peak = case.volume.slices[139].sop_instance_uid
     assert flagged[0][1].referenced_sop_instance_uid == peak
 
 
-# -- findings --------------------------------------------------------------
-
-
-def test_the_study_has_the_maximum_of_each_finding_and_its_slice(case, findings):
-    found = list(groups_of(findings))[:6]
+def test_the_study_has_the_maximum_of_each_finding_and_its_slice(case, slices):
+    found = list(groups_of(slices))[:6]
     order = (Label.ANY, *SUBTYPES)
     assert [group.finding_type for group, _, _ in found] == [codes.FINDINGS[x] for x in order]
-    for label, (group, measurement, image) in zip(order, found, strict=True):
+    for label, (_, measurement, image) in zip(order, found, strict=True):
         column = case.judgement.probabilities[:, LABELS.index(label)]
         assert np.float32(measurement.value / 100) == column.max()
         assert measurement.derivation == codes.MAXIMUM
-        assert [site.value for site in group.finding_sites] == [codes.SITES[label]]
         key = case.volume.slices[int(column.argmax())]
         assert image.referenced_sop_instance_uid == key.sop_instance_uid
 
 
-def test_the_flagged_slices_follow_the_thresholds(case, tmp_path):
-    case = with_probabilities(case, subdural=[0, 0.4, 0.39, 0], any=[0, 0, 0.4375, 0.437])
+# -- findings --------------------------------------------------------------
+
+
+def test_the_likeliest_slice_comes_first_and_then_the_flagged_ones(case, tmp_path):
+    case = with_probabilities(case, subdural=[0, 0.4, 0.39, 0.4], any=[0.1, 0, 0.4375, 0.437])
     document = read(case, tmp_path, build_findings_report)
-    flagged = [(g.finding_type, i.referenced_sop_instance_uid) for g, _, i in groups_of(document)]
-    uids = [item.sop_instance_uid for item in case.volume.slices]
-    assert flagged[6:] == [
-        (codes.FINDINGS[Label.SUBDURAL], uids[1]),
-        (codes.FINDINGS[Label.ANY], uids[2]),
+    found = [
+        (g.finding_type, i.referenced_sop_instance_uid, m.derivation)
+        for g, m, i in groups_of(document)
     ]
+    uids = [item.sop_instance_uid for item in case.volume.slices]
+    assert found == [
+        (codes.FINDINGS[Label.ANY], uids[2], codes.MAXIMUM),
+        (codes.FINDINGS[Label.SUBDURAL], uids[1], None),
+        (codes.FINDINGS[Label.SUBDURAL], uids[3], None),
+    ]
+
+
+def test_there_is_a_slice_to_show_even_where_nothing_is_flagged(case, tmp_path):
+    document = read(with_probabilities(case), tmp_path, build_findings_report)
+    ((group, _, _),) = groups_of(document)
+    assert "not flagged" in group.tracking_identifier
+
+
+def test_no_two_groups_for_a_reader_stand_on_one_slice(findings):
+    uids = [image.referenced_sop_instance_uid for _, _, image in groups_of(findings)]
+    assert len(set(uids)) == len(uids)
 
 
 def evaluations(document):
@@ -201,8 +233,8 @@ def test_a_model_with_no_operating_point_calls_nothing(case, tmp_path):
     case = case.judged(model=replace(case.judgement.model, operating_point=None))
     document = read(case, tmp_path, build_findings_report)
     assert evaluations(document) == {}
-    assert len(list(groups_of(document))) == 6
-    assert "flagged" not in "\n".join(texts(document))
+    assert len(list(groups_of(document))) == 1
+    assert "flagged for" not in "\n".join(texts(document))
 
 
 def texts(document):
