@@ -17,7 +17,7 @@ from node.assemble.eligibility import text
 from node.errors import ConfigError
 from node.headers import SeriesHeaders, read_headers
 from node.judgement import digest_of_instances
-from node.report import ReportError, ResultObject, build, save_overlay
+from node.report import ReportError, ResultObject, build, save_overlays
 from node.settings import EligibilitySettings
 from node.spool import digest_of, is_uid
 from node.summary import model_json, series_json, skipped_json
@@ -197,8 +197,7 @@ def _write(analysis: Analysis, folder: Path, *, png: bool) -> list[ResultObject]
     try:
         objects = build(*made, folder, created=datetime.now().astimezone())
         if png:
-            for index in range(len(analysis.volume)):
-                save_overlay(*made, index, folder / f"overlay-{index + 1:03d}.png")
+            save_overlays(*made, folder)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written: {error.strerror or error}") from error
     return objects

@@ -14,6 +14,10 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real series, beside the project where they are at hand."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--new-golden", action="store_true", help="draw the golden images anew")
+
+
 @pytest.fixture(autouse=True)
 def no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test without the ICHNODE_* variables of whoever runs it."""

@@ -28,7 +28,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from ml.series import Volume
 from node.judgement import Judgement
-from node.report.capture import build_capture, save_overlay
+from node.report.capture import build_captures, save_overlays
 from node.report.errors import ReportError
 from node.report.files import check, write
 from node.report.identity import Kind
@@ -49,7 +49,7 @@ __all__ = [
     "ResultReference",
     "build",
     "build_notice",
-    "save_overlay",
+    "save_overlays",
 ]
 
 
@@ -113,10 +113,8 @@ def build(
                 name,
                 build_report(origin, revision=revision, predecessor=predecessor, created=created),
             )
-        digits = max(3, len(str(len(volume))))
-        for index in range(len(volume)):
-            capture = build_capture(origin, index, revision=revision, created=created)
-            yield Kind.SECONDARY_CAPTURE, f"sc-{index + 1:0{digits}}.dcm", capture
+        for name, capture in build_captures(origin, settings, revision=revision, created=created):
+            yield Kind.SECONDARY_CAPTURE, name, capture
 
     return [_kept(*item, folder, origin) for item in datasets()]
 

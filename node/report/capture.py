@@ -1,18 +1,32 @@
-"""The secondary captures: every slice beside its probabilities, as viewers show pictures.
+"""The secondary captures: a summary and every slice beside its probabilities, as pictures.
+
+They are numbered as the source numbers its images, where it does so in order,
+so that both scroll in step; the summary has the number before. Attributes of
+the image plane are left out on purpose: with them viewers would stack the
+captures with the CT.
 
 References
 ----------
-Secondary Capture Image IOD: DICOM PS3.3, A.8.1; its modules: C.8.6.
+DICOM PS3.3: Secondary Capture Image IOD (A.8.1), Multi-frame True Color Secondary
+Capture Image IOD (A.8.5), their modules (C.8.6).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.tag import Tag
+from pydicom.uid import (
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
 
 from ml.series import Slice, Volume
 from node.judgement import Judgement
@@ -29,58 +43,200 @@ from node.report.header import (
 from node.report.identity import Kind
 from node.report.orientation import Edges
 from node.report.origin import Origin
-from node.report.picture.render import render
+from node.report.picture.series import SeriesPictures
+from node.settings import CaptureForm, Compression, ReportSettings
 
-SERIES = Series(
+_SINGLE_FRAME = Series(
     Kind.SECONDARY_CAPTURE,
     SecondaryCaptureImageStorage,
     modality="OT",
     offset=1,
     description=f"ichnode ICH overlay - {NOT_FOR_CLINICAL_USE}",
 )
+_MULTI_FRAME = Series(
+    Kind.SECONDARY_CAPTURE,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
+    modality="OT",
+    offset=1,
+    description=f"ichnode ICH overlay - {NOT_FOR_CLINICAL_USE}",
+    variant=CaptureForm.MULTI_FRAME,
+)
+
+_TRANSFER_SYNTAXES = {
+    Compression.RLE: RLELossless,
+    Compression.JPEG_LS: JPEGLSLossless,
+    Compression.JPEG_2000: JPEG2000Lossless,
+}
 
 
-def build_capture(origin: Origin, index: int, *, revision: int, created: datetime) -> FileDataset:
-    """Build the secondary capture of a slice.
+def build_captures(
+    origin: Origin, settings: ReportSettings, *, revision: int, created: datetime
+) -> Iterator[tuple[str, FileDataset]]:
+    """Build the secondary captures of a judgement.
 
     Parameters
     ----------
     origin : Origin
         The judgement and what it was made from.
-    index : int
-        Of the slice, from 0 at the foot.
+    settings : ReportSettings
+        Whether there is one object or one for each picture, and how they are compressed.
     revision : int
         From 1.
     created : datetime.datetime
-        When it was created.
+        When they were created.
+
+    Yields
+    ------
+    tuple of str and pydicom.dataset.FileDataset
+        A file's name and content: the summary, then the slices from foot to head.
     """
-    judgement = origin.judgement
-    image = judgement.slices[index]
-    header = origin.header(image)
-    capture = new_result(origin, SERIES, index + 1, revision=revision, created=created)
+    drawn = _Drawn(origin)
+    if settings.capture is CaptureForm.MULTI_FRAME:
+        capture = _multi_frame(drawn, revision=revision, created=created)
+        compress(capture, settings.compression)
+        yield "sc.dcm", capture
+        return
+    digits = max(3, len(str(len(origin.volume))))
+    for number in range(len(origin.volume) + 1):
+        capture = _single_frame(drawn, number, revision=revision, created=created)
+        compress(capture, settings.compression)
+        yield f"sc-{number:0{digits}}.dcm", capture
+
+
+def save_overlays(
+    judgement: Judgement, volume: Volume, sources: Sequence[Dataset], folder: Path
+) -> list[Path]:
+    """Save the pictures as PNG: ``summary.png``, ``overlay-001.png`` and so on.
+
+    Parameters
+    ----------
+    judgement, volume, sources
+        As `node.report.build` takes them.
+    folder : pathlib.Path
+        Where to.
+
+    Raises
+    ------
+    ReportError
+        If the judgement does not belong to the volume and the sources.
+    """
+    drawn = _Drawn(Origin.of(judgement, volume, sources))
+    saved = []
+    for number in range(len(volume) + 1):
+        name = f"overlay-{number:03d}.png" if number else "summary.png"
+        Image.fromarray(drawn.picture(number)).save(folder / name, format="PNG")
+        saved.append(folder / name)
+    return saved
+
+
+class _Drawn:
+    """The pictures of a judgement: 0 is the summary, then the slices from 1 at the foot."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self._pictures = SeriesPictures(
+            origin.judgement, origin.volume.hu, origin.volume.spacing_mm
+        )
+
+    def picture(self, number: int) -> np.ndarray:
+        """uint8, shape (rows, columns, 3)."""
+        if number == 0:
+            return self._pictures.summary()
+        return self._pictures.slice(number - 1, self.edges(number))
+
+    def edges(self, number: int) -> Edges:
+        """What the edges of a slice show."""
+        plane = self.origin.plane(self.origin.judgement.slices[number - 1])
+        return Edges() if plane is None else Edges.of(plane.orientation)
+
+
+def instance_numbers(slices: Sequence[Slice]) -> list[int]:
+    """Instance Number of each slice's capture, foot to head.
+
+    Those of the source, if they are positive and go one way along the stack;
+    else from 1 at the foot.
+    """
+    numbers = [item.frame_number or item.instance_number or 0 for item in slices]
+    steps = [after - before for before, after in pairwise(numbers)]
+    if min(numbers) > 0 and (all(s > 0 for s in steps) or all(s < 0 for s in steps)):
+        return numbers
+    return list(range(1, len(slices) + 1))
+
+
+def _single_frame(drawn: _Drawn, number: int, *, revision: int, created: datetime) -> FileDataset:
+    origin = drawn.origin
+    capture = new_result(origin, _SINGLE_FRAME, number, revision=revision, created=created)
+    slices = origin.judgement.slices
+    shown = slices if number == 0 else slices[number - 1 : number]
+    capture.InstanceNumber = 0 if number == 0 else instance_numbers(slices)[number - 1]
+    fill_capture(capture, origin, shown, _derivation(origin))
+    edges = Edges() if number == 0 else drawn.edges(number)
+    capture.PatientOrientation = [edges.right, edges.bottom] if edges.right else None
+    fill_pixels(capture, drawn.picture(number))
+    return capture
+
+
+def _multi_frame(drawn: _Drawn, *, revision: int, created: datetime) -> FileDataset:
+    """One object: the summary, then the slices in the order of the source."""
+    origin = drawn.origin
+    capture = new_result(origin, _MULTI_FRAME, 1, revision=revision, created=created)
+    slices = origin.judgement.slices
+    fill_capture(capture, origin, slices, _derivation(origin))
+    capture.PatientOrientation = None
+    numbers = instance_numbers(slices)
+    order = [0, *(index + 1 for index in np.argsort(numbers))]
+    fill_pixels(capture, drawn.picture(0))
+    # Multi-frame (C.7.6.6), SC Multi-frame Image (C.8.6.3), SC Multi-frame Vector (C.8.6.4)
+    capture.NumberOfFrames = len(order)
+    capture.FrameIncrementPointer = Tag("PageNumberVector")
+    capture.PageNumberVector = [0, *sorted(numbers)]
+    capture.PixelData = b"".join(drawn.picture(number).tobytes() for number in order)
+    return capture
+
+
+def _derivation(origin: Origin) -> str:
+    model = origin.model
+    return (
+        f"Slice in the brain window, with the probabilities of model {model.name} "
+        f"{plain(model.version)} ({model.digest[:12]}) beside it; {NOT_FOR_CLINICAL_USE}"
+    )
+
+
+# -- shared with other captures --------------------------------------------
+
+
+def fill_capture(
+    capture: FileDataset, origin: Origin, shown: Sequence[Slice], derivation: str
+) -> None:
+    """Everything of a secondary capture but its pixels and orientation.
+
+    Parameters
+    ----------
+    capture : pydicom.dataset.FileDataset
+        As `node.report.header.new_result` makes it.
+    origin : Origin
+        What it is about.
+    shown : sequence of Slice
+        What it shows.
+    derivation : str
+        How it came about.
+    """
+    header = origin.header(shown[0])
 
     # General Series Module (C.7.3.1): only heads are judged
     capture.BodyPartExamined = "HEAD"
     copy_filled(header, capture, "BodyPartExamined")
 
-    # Frame of Reference Module (C.7.4.1)
-    copy_filled(header, capture, "FrameOfReferenceUID")
-    if "FrameOfReferenceUID" in capture:
-        capture.PositionReferenceIndicator = None
-        copy_filled(header, capture, "PositionReferenceIndicator")
-
     # SC Equipment Module (C.8.6.1) and SC Image Module (C.8.6.2)
     capture.ConversionType = "WSD"
     capture.SecondaryCaptureDeviceManufacturer = MANUFACTURER
-    capture.SecondaryCaptureDeviceManufacturerModelName = judgement.model.name
+    capture.SecondaryCaptureDeviceManufacturerModelName = origin.model.name
     capture.SecondaryCaptureDeviceSoftwareVersions = capture.SoftwareVersions
     capture.DateOfSecondaryCapture = capture.ContentDate
     capture.TimeOfSecondaryCapture = capture.ContentTime
 
     # General Image Module (C.7.6.1) and General Reference Module (C.12.4)
     capture.ImageType = ["DERIVED", "SECONDARY"]
-    edges = _edges(origin, image)
-    capture.PatientOrientation = [edges.right, edges.bottom] if edges.right else None
     capture.BurnedInAnnotation = "NO"  # text there is, but none that identifies the patient
     copy_filled(
         header,
@@ -89,15 +245,20 @@ def build_capture(origin: Origin, index: int, *, revision: int, created: datetim
         "LossyImageCompressionRatio",
         "LossyImageCompressionMethod",
     )
-    model = judgement.model
-    capture.DerivationDescription = (
-        f"Slice in the brain window, with the probabilities of model {model.name} "
-        f"{plain(model.version)} ({model.digest[:12]}) beside it; {NOT_FOR_CLINICAL_USE}"
-    )
-    capture.SourceImageSequence = [_source_image(header, image)]
+    capture.DerivationDescription = derivation
+    capture.SourceImageSequence = [_source_image(origin.header(item), item) for item in shown]
 
-    # Image Pixel Module (C.7.6.3)
-    picture = draw_slice(origin, index)
+
+def fill_pixels(capture: FileDataset, picture: np.ndarray) -> None:
+    """The Image Pixel Module (C.7.6.3) of a picture.
+
+    Parameters
+    ----------
+    capture : pydicom.dataset.FileDataset
+        What gets it.
+    picture : numpy.ndarray
+        uint8, shape (rows, columns, 3), RGB, both sizes even.
+    """
     capture.SamplesPerPixel = 3
     capture.PhotometricInterpretation = "RGB"
     capture.PlanarConfiguration = 0
@@ -106,56 +267,20 @@ def build_capture(origin: Origin, index: int, *, revision: int, created: datetim
     capture.HighBit = 7
     capture.PixelRepresentation = 0
     capture.PixelData = picture.tobytes()  # of even length, as rows and columns are
-    return capture
 
 
-def draw_slice(origin: Origin, index: int) -> np.ndarray:
-    """The picture of a slice.
-
-    Returns
-    -------
-    numpy.ndarray
-        uint8, shape (rows, columns, 3), RGB.
-    """
-    return render(
-        origin.volume.hu[index],
-        origin.judgement,
-        index,
-        spacing_mm=origin.volume.spacing_mm,
-        edges=_edges(origin, origin.judgement.slices[index]),
-    )
-
-
-def save_overlay(
-    judgement: Judgement, volume: Volume, sources: Sequence[Dataset], index: int, path: Path
-) -> None:
-    """Save the picture of a slice as PNG.
-
-    Parameters
-    ----------
-    judgement, volume, sources
-        As `node.report.build` takes them.
-    index : int
-        Of the slice, from 0 at the foot.
-    path : pathlib.Path
-        The file to write.
-
-    Raises
-    ------
-    ReportError
-        If the judgement does not belong to the volume and the sources.
-    """
-    origin = Origin.of(judgement, volume, sources)
-    Image.fromarray(draw_slice(origin, index)).save(path, format="PNG")
-
-
-def _edges(origin: Origin, image: Slice) -> Edges:
-    plane = origin.plane(image)
-    return Edges() if plane is None else Edges.of(plane.orientation)
+def compress(capture: FileDataset, compression: Compression) -> None:
+    """Compress a capture without loss (PS3.5, A.4)."""
+    syntax = _TRANSFER_SYNTAXES.get(compression)
+    if syntax is None:
+        return
+    if syntax == JPEG2000Lossless:  # the reversible colour transform (PS3.5, A.4.4)
+        capture.PhotometricInterpretation = "YBR_RCT"
+    capture.compress(syntax, generate_instance_uid=False)
 
 
 def _source_image(header: Dataset, image: Slice) -> Dataset:
-    """A reference to the slice (PS3.3, C.12.4)."""
+    """A reference to a slice (PS3.3, C.12.4)."""
     item = Dataset()
     item.ReferencedSOPClassUID = header.SOPClassUID
     item.ReferencedSOPInstanceUID = image.sop_instance_uid

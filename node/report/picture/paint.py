@@ -1,8 +1,8 @@
-"""What every picture is drawn with: colours, type, words for numbers."""
+"""Colours, type and words that every picture is drawn with."""
 
 from functools import cache
 
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from ml.labels import Label
 
@@ -12,28 +12,38 @@ ORANGE: Colour = (230, 159, 0)  # flagged
 SKY_BLUE: Colour = (86, 180, 233)  # not flagged
 YELLOW: Colour = (240, 228, 66)  # not for clinical use
 WHITE: Colour = (240, 240, 240)
-GREY: Colour = (165, 165, 170)
+GREY: Colour = (178, 178, 184)
 TRACK: Colour = (52, 52, 58)
 GROUND: Colour = (18, 18, 22)
 BLACK: Colour = (0, 0, 0)
 
 NAMES = {
+    Label.ANY: "Any hemorrhage",
     Label.EPIDURAL: "Epidural",
     Label.INTRAPARENCHYMAL: "Intraparenchymal",
     Label.INTRAVENTRICULAR: "Intraventricular",
     Label.SUBARACHNOID: "Subarachnoid",
     Label.SUBDURAL: "Subdural",
-    Label.ANY: "Any hemorrhage",
+}
+
+SHORT_NAMES = {
+    Label.ANY: "any",
+    Label.EPIDURAL: "EDH",
+    Label.INTRAPARENCHYMAL: "IPH",
+    Label.INTRAVENTRICULAR: "IVH",
+    Label.SUBARACHNOID: "SAH",
+    Label.SUBDURAL: "SDH",
 }
 
 SLICE = 512
-"""The size of slice, in pixels, that the lengths below are meant for."""
+"""The size of slice, in pixels, that all lengths are meant for."""
 
-MARGIN = 24
+MARGIN = 28
 PANEL = 336
 PAD = 16
-SMOOTH = 4
-"""Curves are drawn this many times as large and then reduced."""
+
+SMALLEST = 21
+"""The smallest type: a capital of it is 8 pixels high where a picture is shown 512 wide."""
 
 
 @cache
@@ -42,6 +52,71 @@ def font_of(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont)
     return font
+
+
+class Canvas:
+    """A picture, drawn on in lengths that are meant for a slice of 512 pixels.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        What is drawn on.
+    unit : float
+        Pixels for one of those lengths.
+    """
+
+    def __init__(self, picture: Image.Image, unit: float) -> None:
+        self.picture = picture
+        self.unit = unit
+        self._draw = ImageDraw.Draw(picture)
+
+    def px(self, length: float) -> int:
+        """A length in pixels."""
+        return round(length * self.unit)
+
+    def width(self, text: str, size: float) -> float:
+        """Length of a text."""
+        return font_of(self.px(size)).getlength(text) / self.unit
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float,
+        fill: Colour = WHITE,
+        *,
+        anchor: str = "la",
+        room: float | None = None,
+    ) -> None:
+        """Write a text, shortened to the room there is."""
+        font = font_of(self.px(size))
+        if room is not None:
+            text = shorten(text, font, self.px(room))
+        self._draw.text((self.px(x), self.px(y)), text, fill=fill, font=font, anchor=anchor)
+
+    def box(self, x: float, y: float, width: float, height: float, fill: Colour) -> None:
+        """Fill a rectangle; one of no width or height is not drawn."""
+        left, top = self.px(x), self.px(y)
+        right, bottom = self.px(x + width) - 1, self.px(y + height) - 1
+        if right >= left and bottom >= top:
+            self._draw.rectangle((left, top, right, bottom), fill=fill)
+
+    def outline(self, x: float, y: float, width: float, height: float, line: Colour) -> None:
+        """Draw the edge of a rectangle."""
+        corners = (self.px(x), self.px(y), self.px(x + width) - 1, self.px(y + height) - 1)
+        self._draw.rectangle(corners, outline=line, width=self.px(2))
+
+    def banner(
+        self, x: float, y: float, width: float, height: float, text: str, fill: Colour, size: float
+    ) -> None:
+        """A filled rectangle with a text in its middle."""
+        self.box(x, y, width, height, fill)
+        self.text(x + width / 2, y + height / 2, text, size, BLACK, anchor="mm", room=width)
+
+    def paste(self, picture: Image.Image, x: float, y: float) -> None:
+        """Put a picture at a place."""
+        self.picture.paste(picture, (self.px(x), self.px(y)))
 
 
 def percent(value: float) -> str:

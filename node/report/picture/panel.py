@@ -1,13 +1,13 @@
-"""Beside the slice: what the model says about it."""
+"""Beside a slice: what the model says about it."""
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from ml.labels import LABELS, SUBTYPES, Label
+from ml.labels import SUBTYPES, Label
+from ml.windows import BRAIN
 from node.judgement import Judgement
-from node.report.header import MANUFACTURER, NOT_FOR_CLINICAL_USE
-from node.report.picture.curve import draw_curve
+from node.report.header import NOT_FOR_CLINICAL_USE
+from node.report.picture.curve import mark
 from node.report.picture.paint import (
-    BLACK,
     GREY,
     GROUND,
     NAMES,
@@ -15,118 +15,94 @@ from node.report.picture.paint import (
     PAD,
     PANEL,
     SKY_BLUE,
+    SMALLEST,
     TRACK,
     WHITE,
     YELLOW,
-    Colour,
-    font_of,
+    Canvas,
     percent,
-    shorten,
 )
 
+_WIDTH = PANEL - PAD
 
-class Panel:
-    """The column of text and bars; lengths are in units of a slice of 512 pixels."""
+CURVE = (_WIDTH, 46)
+"""Width and height of the curve at its foot."""
 
-    def __init__(self, picture: Image.Image, left: int, unit: float) -> None:
-        self.picture = picture
-        self.canvas = ImageDraw.Draw(picture)
-        self.unit = unit
-        self.left = left
-        self.right = left + round((PANEL - PAD) * unit)
+BANNER = 30
+"""Height of "not for clinical use"."""
 
-    def draw(self, judgement: Judgement, index: int) -> None:
-        """Draw everything that the panel says about a slice."""
-        count = len(judgement.slices)
-        image = judgement.slices[index]
-        self._text("Intracranial hemorrhage", 18, 22, WHITE)
-        self._text("probability on this slice", 45, 15, GREY)
-        self._text(f"Slice {index + 1} of {count}", 70, 19, WHITE)
-        self._text(f"{image.position_mm:+.1f} mm", 70, 19, WHITE, at_right=True)
-        self._rule(100)
-        self._finding(judgement, index, Label.ANY, y=110, size=22, bar=14)
-        for number, label in enumerate(SUBTYPES):
-            self._finding(judgement, index, label, y=166 + 43 * number, size=17, bar=9)
-        self._rule(384)
-        self._text("Any, foot to head", 392, 15, GREY)
-        highest = percent(judgement.maximum(Label.ANY))
-        key = f"max {highest} on slice {judgement.key_slice(Label.ANY) + 1}"
-        self._text(key, 392, 15, GREY, at_right=True)
-        self._curve(judgement, index, y=416, height=54)
-        self._model(judgement, y=482)
 
-    def _px(self, length: float) -> int:
-        return round(length * self.unit)
+def draw_panel(
+    canvas: Canvas, left: float, bottom: float, judgement: Judgement, index: int, curve: Image.Image
+) -> None:
+    """Write what the model says about a slice.
 
-    def _text(
-        self, text: str, y: float, size: float, fill: Colour, *, at_right: bool = False
-    ) -> None:
-        font = font_of(self._px(size))
-        text = shorten(text, font, self.right - self.left)
-        x, anchor = (self.right, "ra") if at_right else (self.left, "la")
-        self.canvas.text((x, self._px(y)), text, fill=fill, font=font, anchor=anchor)
+    Parameters
+    ----------
+    canvas : Canvas
+        What is drawn on.
+    left, bottom : float
+        The panel's left edge and the picture's lower one.
+    judgement : Judgement
+        Of the series.
+    index : int
+        Of the slice, from 0 at the foot.
+    curve : PIL.Image.Image
+        The course of `any` along the stack, of the size `CURVE`.
+    """
+    item = judgement.slices[index]
+    right = left + _WIDTH
+    canvas.text(left, 10, f"Slice {index + 1} / {len(judgement.slices)}", 26)
+    canvas.text(right, 14, f"{item.position_mm:+.1f} mm", SMALLEST, GREY, anchor="ra")
+    image = "" if item.instance_number is None else f"Image {item.instance_number}"
+    canvas.text(left, 44, image, SMALLEST, GREY, room=150)
+    canvas.text(right, 44, f"W {BRAIN.width:g} L {BRAIN.level:g}", SMALLEST, GREY, anchor="ra")
+    _draw_state(canvas, left, 76, judgement, index)
+    for number, label in enumerate((Label.ANY, *SUBTYPES)):
+        _draw_finding(canvas, left, 122 + 46 * number, judgement, index, label)
+    canvas.text(left, 402, "Any, foot to head", SMALLEST, GREY)
+    here = judgement.probability(index, Label.ANY)
+    canvas.paste(mark(curve, index, here, len(judgement.slices), canvas.unit), left, 430)
+    draw_foot(canvas, left, bottom, judgement)
 
-    def _rule(self, y: float) -> None:
-        self.canvas.line((self.left, self._px(y), self.right, self._px(y)), fill=TRACK)
 
-    def _finding(
-        self, judgement: Judgement, index: int, label: Label, *, y: float, size: float, bar: float
-    ) -> None:
-        """Name, number and bar of a finding, with a tick where its threshold is."""
-        value = judgement.probability(index, label)
-        flagged = judgement.is_flagged(index, label)
-        colour = ORANGE if flagged else SKY_BLUE
-        self._text(NAMES[label], y, size, WHITE)
-        self._text(percent(value), y, size, colour if flagged else WHITE, at_right=True)
-        if flagged:
-            self._flag(y + 0.52 * size)
-        top, bottom = self._px(y + 1.42 * size), self._px(y + 1.42 * size + bar)
-        width = self.right - self.left
-        self.canvas.rectangle((self.left, top, self.right - 1, bottom), fill=TRACK)
-        if value > 0:
-            end = self.left + max(0, round(value * width) - 1)
-            self.canvas.rectangle((self.left, top, end, bottom), fill=colour)
-        threshold = judgement.model.threshold(label)
-        if threshold is not None:
-            x = self.left + min(round(threshold * width), width - 1)
-            reach, line, rim = self._px(3), self._px(2), self._px(1)
-            tick = (x - line // 2, top - reach, x + (line - 1) // 2, bottom + reach)
-            self.canvas.rectangle((tick[0] - rim, tick[1], tick[2] + rim, tick[3]), fill=GROUND)
-            self.canvas.rectangle(tick, fill=WHITE)
+def draw_foot(canvas: Canvas, left: float, bottom: float, judgement: Judgement) -> None:
+    """Write which model it was and what it must not be used for."""
+    model = judgement.model
+    name = f"{model.name} {model.version} {model.digest[:8]}"
+    canvas.text(left, bottom - 76, name, SMALLEST, GREY, room=_WIDTH)
+    said = NOT_FOR_CLINICAL_USE.upper()
+    canvas.banner(left, bottom - 44, _WIDTH, BANNER, said, YELLOW, 23)
 
-    def _flag(self, middle: float) -> None:
-        """A label that says what the colour says."""
-        font = font_of(self._px(13))
-        right = self.right - self._px(66)
-        box = (right - self._px(48), self._px(middle - 8), right, self._px(middle + 9))
-        self.canvas.rounded_rectangle(box, self._px(3), fill=ORANGE)
-        centre = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        self.canvas.text(centre, "FLAG", fill=BLACK, font=font, anchor="mm")
 
-    def _curve(self, judgement: Judgement, index: int, *, y: float, height: float) -> None:
-        """The course of `any` along the stack, with this slice marked."""
-        values = judgement.probabilities[:, LABELS.index(Label.ANY)]
-        size = (self.right - self.left, self._px(height))
-        strip = draw_curve(values, index, size, self.unit, judgement.model.threshold(Label.ANY))
-        self.picture.paste(strip, (self.left, self._px(y)))
+def _draw_state(canvas: Canvas, left: float, y: float, judgement: Judgement, index: int) -> None:
+    """Whether the slice is flagged: a word, a colour and a shape."""
+    if judgement.model.operating_point is None:
+        canvas.outline(left, y, _WIDTH, 34, TRACK)
+        canvas.text(left + 10, y + 17, "no thresholds", SMALLEST, GREY, anchor="lm")
+    elif index in judgement.flagged_slices():
+        canvas.banner(left, y, _WIDTH, 34, "FLAGGED", ORANGE, 24)
+    else:
+        canvas.outline(left, y, _WIDTH, 34, TRACK)
+        canvas.text(left + 10, y + 17, "not flagged", SMALLEST, GREY, anchor="lm")
 
-    def _model(self, judgement: Judgement, *, y: float) -> None:
-        """Which model it was, and what it must not be used for."""
-        model = judgement.model
-        name = f"{MANUFACTURER}, {model.name} {model.version} ({model.digest[:12]})"
-        self._text(name, y, 14, GREY)
-        point = model.operating_point
-        notes = [f"tick: threshold ({point.name})" if point else "no thresholds, no flags"]
-        if judgement.warnings:
-            count = len(judgement.warnings)
-            notes.append(f"{count} warning{'s' * (count > 1)}, see report")
-        self._text("; ".join(notes), y + 19, 14, GREY)
-        top, bottom = self._px(y + 44), self._px(y + 70)
-        self.canvas.rectangle((self.left, top, self.right - 1, bottom), fill=YELLOW)
-        self.canvas.text(
-            ((self.left + self.right) / 2, (top + bottom) / 2),
-            NOT_FOR_CLINICAL_USE.upper(),
-            fill=BLACK,
-            font=font_of(self._px(20)),
-            anchor="mm",
-        )
+
+def _draw_finding(
+    canvas: Canvas, left: float, y: float, judgement: Judgement, index: int, label: Label
+) -> None:
+    """Name, number and bar of a finding, with a tick where its threshold is."""
+    value = judgement.probability(index, label)
+    flagged = judgement.is_flagged(index, label)
+    colour = ORANGE if flagged else SKY_BLUE
+    canvas.text(left + (20 if flagged else 0), y, NAMES[label], SMALLEST + 1)
+    if flagged:
+        canvas.text(left, y, "!", SMALLEST + 3, ORANGE)
+    number = percent(value)
+    canvas.text(left + _WIDTH, y, number, SMALLEST + 1, ORANGE if flagged else WHITE, anchor="ra")
+    canvas.box(left, y + 29, _WIDTH, 8, TRACK)
+    canvas.box(left, y + 29, value * _WIDTH, 8, colour)
+    threshold = judgement.model.threshold(label)
+    if threshold is not None:
+        x = left + min(threshold * _WIDTH, _WIDTH - 2)
+        canvas.box(x - 3, y + 26, 7, 14, GROUND)
+        canvas.box(x - 1, y + 26, 3, 14, WHITE)

@@ -1,13 +1,11 @@
 """The slice itself: in the brain window, in its true shape, framed by the patient's sides."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ml.windows import BRAIN
 from node.report.orientation import Edges
-from node.report.picture.paint import MARGIN, ORANGE, SLICE, TRACK, WHITE, font_of
+from node.report.picture.paint import MARGIN, ORANGE, SLICE, SMALLEST, TRACK, WHITE, Canvas
 
 _MOST_ANISOTROPY = 1.01
 """Ratio of the pixel spacings from which on a slice is stretched to its true shape."""
@@ -38,41 +36,50 @@ def draw_brain_window(hu: np.ndarray, spacing_mm: tuple[float, float] | None = N
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-@dataclass(frozen=True)
-class Box:
-    """Where something stands in a picture, pixels."""
+def draw_framed(
+    canvas: Canvas, image: Image.Image, at: tuple[float, float], edges: Edges, *, flagged: bool
+) -> None:
+    """A slice in a line, thick if it is flagged, and the patient's sides outside it.
 
-    left: int
-    top: int
-    right: int
-    bottom: int
-
-
-def draw_frame(picture: Image.Image, box: Box, edges: Edges, unit: float, *, flagged: bool) -> None:
-    """A line around the slice, thick if it is flagged, and the patient's sides outside it."""
-    draw = ImageDraw.Draw(picture)
-    thick = round((4 if flagged else 1) * unit)
-    draw.rectangle(
-        (box.left - thick, box.top - thick, box.right + thick - 1, box.bottom + thick - 1),
-        outline=ORANGE if flagged else TRACK,
-        width=thick,
+    Parameters
+    ----------
+    canvas : Canvas
+        What is drawn on.
+    image : PIL.Image.Image
+        The slice, as `draw_brain_window` draws it.
+    at : tuple of 2 float
+        Its left and its upper edge.
+    edges : Edges
+        Letters for its four edges.
+    flagged : bool
+        Whether it is flagged.
+    """
+    x, y = at
+    width, height = image.width / canvas.unit, image.height / canvas.unit
+    thick = 4 if flagged else 1
+    canvas.box(
+        x - thick,
+        y - thick,
+        width + 2 * thick,
+        height + 2 * thick,
+        ORANGE if flagged else TRACK,
     )
-    font = font_of(round(17 * unit))
-    away = round((MARGIN / 2 + 1) * unit)
-    middle_x, middle_y = (box.left + box.right) // 2, (box.top + box.bottom) // 2
-    for text, x, y in (
-        (edges.left, box.left - away, middle_y),
-        (edges.right, box.right + away, middle_y),
-        (edges.top, middle_x, box.top - away),
-        (edges.bottom, middle_x, box.bottom + away),
+    canvas.paste(image.convert("RGB"), x, y)
+    away = MARGIN / 2 + 1
+    for text, across, down, upright in (
+        (edges.left, x - away, y + height / 2, True),
+        (edges.right, x + width + away, y + height / 2, True),
+        (edges.top, x + width / 2, y - away, False),
+        (edges.bottom, x + width / 2, y + height + away, False),
     ):
         # letters one below the other keep a long name inside the side margins
-        upright = y == middle_y and len(text) > 1
-        draw.multiline_text(
-            (x, y),
-            "\n".join(text) if upright else text,
-            fill=WHITE,
-            font=font,
-            anchor="mm",
-            align="center",
-        )
+        letters = list(text) if upright else [text]
+        for number, part in enumerate(letters):
+            canvas.text(
+                across,
+                down + (number - (len(letters) - 1) / 2) * SMALLEST,
+                part,
+                SMALLEST,
+                WHITE,
+                anchor="mm",
+            )

@@ -1,18 +1,25 @@
+"""Pictures: what stands on them, and that it can be read."""
+
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ml.labels import LABELS, Label
 from node.report.orientation import Edges, letters
-from node.report.picture.paint import percent
-from node.report.picture.render import render
+from node.report.picture.paint import SMALLEST, Canvas, font_of, percent
+from node.report.picture.series import SeriesPictures
 from node.report.picture.slice import draw_brain_window
+from node.report.picture.summary import top_slices
 
 ORANGE = (230, 159, 0)
 SKY_BLUE = (86, 180, 233)
 YELLOW = (240, 228, 66)
-MARGIN = 24
+MARGIN = 28
+PANEL_LEFT = 512 + 2 * MARGIN
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def count(picture, colour):
@@ -25,23 +32,42 @@ def with_probability(case, value, label=Label.ANY):
     return replace(case.judgement, probabilities=probabilities)
 
 
+def without_thresholds(judgement):
+    return replace(judgement, model=replace(judgement.model, operating_point=None))
+
+
+def draw(judgement, hu, index=0, edges=None):
+    """The picture of a slice in a series that has the same slice everywhere."""
+    stack = np.broadcast_to(hu, (len(judgement.slices), *hu.shape))
+    return SeriesPictures(judgement, stack).slice(index, edges)
+
+
+def summary(judgement, hu):
+    stack = np.broadcast_to(hu, (len(judgement.slices), *hu.shape))
+    return SeriesPictures(judgement, stack).summary()
+
+
 @pytest.fixture
 def hu():
     """A slice of 512 x 512 in which every pixel of a row has another HU."""
     return np.tile(np.arange(-216, 296, dtype=np.int16), (512, 1))
 
 
+# -- the slice -------------------------------------------------------------
+
+
 def test_the_slice_is_shown_whole_and_untouched(case, hu):
-    picture = render(hu, case.judgement, 0, edges=Edges("R", "L", "A", "P"))
+    picture = draw(case.judgement, hu, edges=Edges("R", "L", "A", "P"))
     shown = picture[MARGIN : MARGIN + 512, MARGIN : MARGIN + 512]
     expected = np.rint(np.clip(hu / 80, 0, 1) * 255).astype(np.uint8)
     assert np.array_equal(shown, np.repeat(expected[..., None], 3, axis=-1))
 
 
 def test_the_picture_is_a_function_of_its_arguments(case, hu):
-    first, second = (render(hu, case.judgement, 2) for _ in range(2))
+    first, second = (draw(case.judgement, hu, 2) for _ in range(2))
     assert first.dtype == np.uint8
     assert np.array_equal(first, second)
+    assert np.array_equal(*(summary(case.judgement, hu) for _ in range(2)))
 
 
 @pytest.mark.parametrize(
@@ -64,43 +90,71 @@ def test_a_slice_keeps_its_true_shape_and_every_pixel(rows, columns, spacing_mm,
     assert (image.height, image.width) == expected
 
 
-@pytest.mark.parametrize("size", [(512, 512), (33, 47), (700, 512), (512, 701), (1, 1)])
-def test_a_picture_of_any_slice_has_even_sides_and_room_for_the_panel(case, size):
-    picture = render(np.zeros(size, np.int16), case.judgement, 0)
+SIZES = [(512, 512), (33, 47), (700, 512), (512, 701), (1, 1), (1024, 1024), (16, 16), (511, 513)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pictures_of_any_slice_have_one_size_with_even_sides_and_room_for_the_words(case, size):
+    pictures = SeriesPictures(case.judgement, np.zeros((4, *size), np.int16))
+    picture, first = pictures.slice(0), pictures.summary()
+    assert picture.shape == first.shape
     rows, columns, channels = picture.shape
     assert rows % 2 == columns % 2 == 0
     assert channels == 3
     assert rows >= 512
-    assert count(picture, YELLOW) > 5000  # "not for clinical use"
+    for one in (picture, first):
+        assert count(one, YELLOW) > 4000  # "not for clinical use"
+        assert (one[:, -4:] == one[0, 0]).all()  # nothing runs out of it
+
+
+@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom"])
+def test_a_letter_stands_at_its_edge_outside_the_slice(case, hu, edge):
+    without = draw(case.judgement, hu)
+    with_letter = draw(case.judgement, hu, edges=Edges(**{edge: "L"}))
+    rows, columns = np.nonzero((without != with_letter).any(axis=-1))
+    assert len(rows) > 10
+    middle = MARGIN + 256
+    where = {
+        "left": columns.max() < MARGIN and abs(rows.mean() - middle) < 10,
+        "right": MARGIN + 512 <= columns.min() <= columns.max() < PANEL_LEFT
+        and abs(rows.mean() - middle) < 10,
+        "top": rows.max() < MARGIN and abs(columns.mean() - middle) < 10,
+        "bottom": rows.min() >= MARGIN + 512 and abs(columns.mean() - middle) < 10,
+    }
+    assert where[edge]
+
+
+# -- what the model says ---------------------------------------------------
 
 
 def test_a_flagged_slice_is_framed_and_labelled(case, hu):
     threshold = case.judgement.model.operating_point.thresholds[Label.ANY]
     at, below = (
-        render(hu, with_probability(case, value), 0)
+        draw(with_probability(case, value), hu)
         for value in (np.float32(threshold), np.nextafter(np.float32(threshold), np.float32(0)))
     )
     assert count(at[:MARGIN], ORANGE) > 512
+    assert count(at[MARGIN : MARGIN + 100, PANEL_LEFT:], ORANGE) > 5000  # the word, in a box
     assert count(below, ORANGE) == 0
     assert count(below, SKY_BLUE) > 0
 
 
+def test_a_slice_that_is_flagged_for_a_subtype_only_is_flagged(case, hu):
+    picture = draw(with_probability(case, 0.9, Label.SUBDURAL), hu)
+    assert count(picture[:MARGIN], ORANGE) > 512
+
+
 def test_a_model_with_no_operating_point_flags_nothing(case, hu):
-    judgement = with_probability(case, 1.0)
-    judgement = replace(judgement, model=replace(judgement.model, operating_point=None))
-    picture = render(hu, judgement, 0)
-    assert count(picture, ORANGE) == 0
-    assert count(picture, SKY_BLUE) > 1000
+    judgement = without_thresholds(with_probability(case, 1.0))
+    for picture in (draw(judgement, hu), summary(replace(judgement, warnings=()), hu)):
+        assert count(picture, ORANGE) == 0
+        assert count(picture, SKY_BLUE) > 500
 
 
 @pytest.mark.parametrize("label", LABELS)
 def test_a_bar_is_as_long_as_its_probability(case, hu, label):
-    judgement = replace(case.judgement, model=replace(case.judgement.model, operating_point=None))
     none, half, whole = (
-        count(
-            render(hu, replace(with_probability(case, value, label), model=judgement.model), 0),
-            SKY_BLUE,
-        )
+        count(draw(without_thresholds(with_probability(case, value, label)), hu), SKY_BLUE)
         for value in (0.0, 0.5, 1.0)
     )
     assert (half - none) == pytest.approx((whole - none) / 2, rel=0.05)
@@ -109,9 +163,8 @@ def test_a_bar_is_as_long_as_its_probability(case, hu, label):
 
 def test_the_mark_on_the_curve_moves_from_foot_to_head(make_case, hu):
     judgement = replace(make_case(9).judgement, probabilities=np.zeros((9, 6), np.float32))
-    pictures = [render(hu, judgement, index) for index in range(9)]
-    strips = [picture[416:470, 560:880].astype(int) for picture in pictures]
-    marks = [int(strip.sum(axis=(0, 2)).argmax()) for strip in strips]
+    strips = [draw(judgement, hu, i)[432:474, PANEL_LEFT : PANEL_LEFT + 320] for i in range(9)]
+    marks = [int(strip.astype(int).sum(axis=(0, 2)).argmax()) for strip in strips]
     assert marks == sorted(marks)
     assert len(set(marks)) == 9
 
@@ -121,11 +174,98 @@ def test_probabilities_are_never_rounded_to_certainty():
     assert shown == ["0 %", "<1 %", "1 %", "50 %", ">99 %", ">99 %", "100 %"]
 
 
-def test_long_names_stay_inside_the_panel(case, hu):
+def test_long_names_stay_inside_the_picture(case, hu):
     model = replace(case.judgement.model, name=64 * "M", version=32 * "9")
-    picture = render(hu, replace(case.judgement, model=model), 0)
-    ground = picture[0, 0]
-    assert (picture[:, -14:] == ground).all()
+    judgement = replace(case.judgement, model=model)
+    for picture in (draw(judgement, hu), summary(judgement, hu)):
+        assert (picture[:, -14:] == picture[0, 0]).all()
+
+
+# -- the summary -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("slices", [1, 2, 28, 2000])
+def test_a_summary_of_any_length_shows_every_curve(make_case, slices):
+    case = make_case(slices, rows=16, columns=16)
+    none = without_thresholds(replace(case.judgement, warnings=()))
+    flat = replace(none, probabilities=np.zeros_like(none.probabilities))
+    for label in LABELS:
+        raised = np.zeros_like(none.probabilities)
+        raised[:, LABELS.index(label)] = 1
+        up = summary(replace(none, probabilities=raised), case.volume.hu[0])
+        assert (up != summary(flat, case.volume.hu[0])).any()
+
+
+def test_the_top_slices_are_the_flagged_ones_and_each_comes_once(case):
+    probabilities = np.zeros_like(case.judgement.probabilities)
+    probabilities[1, LABELS.index(Label.EPIDURAL)] = 0.25  # flagged, its threshold is 0.2
+    probabilities[2, LABELS.index(Label.ANY)] = 0.43  # more probable, but not flagged
+    probabilities[2, LABELS.index(Label.SUBDURAL)] = 0.39
+    assert top_slices(replace(case.judgement, probabilities=probabilities)) == [
+        (1, Label.EPIDURAL),
+        (2, Label.ANY),
+        (0, Label.INTRAPARENCHYMAL),
+    ]
+
+
+# -- legibility ------------------------------------------------------------
+
+
+def test_the_smallest_type_can_be_read_where_a_picture_is_shown_512_wide(case, hu, monkeypatch):
+    """A capital of 7 pixels is what screens draw their own smallest labels with."""
+    sizes = []
+    write = Canvas.text
+
+    def noting(self, x, y, text, size, *rest, **more):
+        sizes.append(size)
+        write(self, x, y, text, size, *rest, **more)
+
+    monkeypatch.setattr(Canvas, "text", noting)
+    width = draw(case.judgement, hu, edges=Edges("R", "L", "A", "P")).shape[1]
+    summary(case.judgement, hu)
+    assert min(sizes) >= SMALLEST
+    _, top, _, bottom = font_of(round(SMALLEST)).getbbox("H")
+    assert (bottom - top) * 512 / width >= 7
+
+
+def test_no_two_texts_lie_over_each_other(case, hu, monkeypatch):
+    boxes = []
+    write = Canvas.text
+
+    def noting(self, x, y, text, size, *rest, anchor="la", **more):
+        box = font_of(self.px(size)).getbbox(text, anchor=anchor)
+        boxes.append((text, [box[0] + x, box[1] + y, box[2] + x, box[3] + y]))
+        write(self, x, y, text, size, *rest, anchor=anchor, **more)
+
+    monkeypatch.setattr(Canvas, "text", noting)
+    for picture in (draw, summary):
+        boxes.clear()
+        picture(case.judgement, hu)
+        for number, (text, a) in enumerate(boxes):
+            for other, b in boxes[:number]:
+                apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+                assert apart or not (text and other), (text, other)
+
+
+@pytest.mark.parametrize("name", ["slice", "summary"])
+def test_pictures_look_as_they_did(make_case, name, request):
+    """Golden images; `pytest --new-golden` draws them anew.
+
+    Versions of FreeType differ in the edges of letters: of the pixels 1 in 100 may differ.
+    """
+    case = make_case(12)
+    pictures = SeriesPictures(case.judgement, case.volume.hu, case.volume.spacing_mm)
+    drawn = pictures.slice(5, Edges("R", "L", "A", "P")) if name == "slice" else pictures.summary()
+    if request.config.getoption("--new-golden"):
+        Image.fromarray(drawn).quantize(64).save(GOLDEN / f"{name}.png", optimize=True)
+    with Image.open(GOLDEN / f"{name}.png") as image:
+        golden = np.asarray(image.convert("RGB")).astype(int)
+    assert drawn.shape == golden.shape
+    differs = np.abs(drawn.astype(int) - golden).max(axis=-1) > 48
+    assert differs.mean() < 0.01
+
+
+# -- orientation -----------------------------------------------------------
 
 
 ORIENTATIONS = {
@@ -152,18 +292,3 @@ def test_every_direction_has_a_name():
     random = np.random.default_rng(1).normal(size=(2000, 3))
     for direction in random / np.linalg.norm(random, axis=1, keepdims=True):
         assert letters(direction)
-
-
-@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom"])
-def test_a_letter_stands_at_its_edge_outside_the_slice(case, hu, edge):
-    without = render(hu, case.judgement, 0)
-    with_letter = render(hu, case.judgement, 0, edges=Edges(**{edge: "L"}))
-    rows, columns = np.nonzero((without != with_letter).any(axis=-1))
-    assert len(rows) > 10
-    where = {
-        "left": columns.max() < MARGIN and abs(rows.mean() - 280) < 10,
-        "right": columns.min() >= MARGIN + 512 and abs(rows.mean() - 280) < 10,
-        "top": rows.max() < MARGIN and abs(columns.mean() - 280) < 10,
-        "bottom": rows.min() >= MARGIN + 512 and abs(columns.mean() - 280) < 10,
-    }
-    assert where[edge]
