@@ -1,0 +1,47 @@
+"""The one typed model of the configuration: ``ichnode.toml``, then ``ICHNODE_*``.
+
+fields.py       kinds of values that many keys take
+sections.py     the short sections, one for each part of the node
+eligibility.py  [eligibility]: which series the model may judge
+report.py       [report]: which results are made, and in what form
+whole.py        all sections together
+load.py         from file and environment; one line on what is wrong
+
+The defaults run on one machine with nothing else installed.
+"""
+
+from node.settings.eligibility import EligibilitySettings
+from node.settings.load import load_settings
+from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
+from node.settings.sections import (
+    AnalyzeSettings,
+    AssembleSettings,
+    BrokerSettings,
+    DeliverSettings,
+    Destination,
+    DicomSettings,
+    LedgerSettings,
+    ModelSettings,
+    WebSettings,
+)
+from node.settings.whole import Settings
+
+__all__ = [
+    "AnalyzeSettings",
+    "AssembleSettings",
+    "BrokerSettings",
+    "CaptureForm",
+    "Compression",
+    "DeliverSettings",
+    "Destination",
+    "DicomSettings",
+    "EligibilitySettings",
+    "LedgerSettings",
+    "ModelSettings",
+    "Notices",
+    "ReportForm",
+    "ReportSettings",
+    "Settings",
+    "WebSettings",
+    "load_settings",
+]

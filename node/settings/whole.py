@@ -1,0 +1,87 @@
+"""All sections together: the one typed model of the configuration."""
+
+import os
+from pathlib import Path
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from node.settings.eligibility import EligibilitySettings
+from node.settings.report import ReportSettings
+from node.settings.sections import (
+    AnalyzeSettings,
+    AssembleSettings,
+    BrokerSettings,
+    DeliverSettings,
+    Destination,
+    DicomSettings,
+    LedgerSettings,
+    ModelSettings,
+    WebSettings,
+)
+
+ENV_PREFIX = "ICHNODE_"
+
+
+def _default_home() -> Path:
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "ichnode"
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; the defaults run on one machine."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+    )
+
+    home: Path = Field(default_factory=_default_home, description="folder for all that is kept")
+    dicom: DicomSettings = DicomSettings()
+    destinations: tuple[Destination, ...] = ()
+    assemble: AssembleSettings = AssembleSettings()
+    eligibility: EligibilitySettings = EligibilitySettings()
+    analyze: AnalyzeSettings = AnalyzeSettings()
+    report: ReportSettings = ReportSettings()
+    deliver: DeliverSettings = DeliverSettings()
+    broker: BrokerSettings = BrokerSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    model: ModelSettings = ModelSettings()
+    web: WebSettings = WebSettings()
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("destinations")
+    @classmethod
+    def _distinct(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [destination.name for destination in value]
+        if len(set(names)) != len(names):
+            raise ValueError("takes each name once")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file, whose content comes as arguments."""
+        return env_settings, init_settings
+
+    @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy's URL of the ledger."""
+        return self.ledger.url or f"sqlite:///{self.home / 'ledger.sqlite'}"
+
+    def destination(self, name: str) -> Destination | None:
+        """The destination of that name."""
+        return next((d for d in self.destinations if d.name == name), None)
