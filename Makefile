@@ -5,7 +5,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-TEST_PACKAGES := dcmtk dicom3tools orthanc redis-server postgresql default-jre-headless libpixelmed-java
+TEST_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb chromium redis-server postgresql \
+	default-jre-headless libpixelmed-java
 
 # What `make train-demo` draws and trains; the tests run it with less.
 TRAIN_DEMO ?= train-demo
@@ -40,6 +41,7 @@ train-demo: setup-train  ## phantoms to a bundle through every step of the train
 
 test: setup-dev  ## run every test, against real peers
 	@deploy/debian-packages $(TEST_PACKAGES)
+	@tests/viewer/get-ohif
 	$(BIN)/python -m pytest
 
 lint: setup-dev  ## ruff, mypy and the contracts between the rooms
@@ -53,7 +55,7 @@ format: setup-dev  ## let ruff put the code in form
 	$(BIN)/ruff format .
 
 clean:  ## remove what was made
-	rm -rf $(VENV) ichnode-demo train-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .viewer ichnode-demo train-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages python3 python3-venv

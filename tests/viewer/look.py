@@ -1,7 +1,8 @@
-"""Look at DICOM files in OHIF: `python -m tests.viewer.look FOLDER --out PICTURES`.
+"""Look at DICOM files in OHIF: `python -m tests.viewer.look FOLDER... --out PICTURES`.
 
 A tool for whoever changes what results look like: it loads the files into an
-Orthanc of its own, opens each series and keeps a screenshot of it.
+Orthanc of its own, opens every series, steps through structured reports, keeps
+screenshots and prints what OHIF says.
 """
 
 import argparse
@@ -9,43 +10,75 @@ import tempfile
 from pathlib import Path
 
 import pydicom
+from pydicom.errors import InvalidDicomError
 
-from tests.e2e.peers import running_orthanc
-from tests.viewer.ohif import browser, site
+from tests.e2e.peers import Orthanc, running_orthanc
+from tests.viewer.ohif import Viewer, browser, missing, site
+
+STEPS = 4
+"""How many measurements of a report are looked at."""
 
 
 def main() -> None:
     """Load, open, keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folders", nargs="+", type=Path, help="DICOM files of one study")
+    parser.add_argument("folders", nargs="+", type=Path, help="DICOM files of one or more studies")
     parser.add_argument("--out", type=Path, required=True, help="folder for the screenshots")
     arguments = parser.parse_args()
+    if missing():
+        parser.exit(1, f"not installed: {', '.join(missing())}\n")
     with (
         tempfile.TemporaryDirectory() as folder,
         running_orthanc(Path(folder), dicomweb=True) as orthanc,
         site(orthanc.http_port) as address,
         browser(address) as viewer,
     ):
-        files = [f for one in arguments.folders for f in sorted(one.rglob("*.dcm"))]
-        described = {}
-        for file in files:
-            orthanc.get("/instances", file.read_bytes())
+        studies = _load(orthanc, arguments.folders)
+        print("list of studies:", *viewer.open_list(), sep="\n  ")
+        viewer.screenshot(arguments.out / "list.png")
+        for number, study in enumerate(studies):
+            _look_at(viewer, study, arguments.out / (f"study{number}" if number else "."))
+
+
+def _load(orthanc: Orthanc, folders: list[Path]) -> list[str]:
+    """Store every DICOM file; the studies they are of."""
+    studies: dict[str, None] = {}
+    for file in (f for folder in folders for f in sorted(folder.rglob("*")) if f.is_file()):
+        try:
             header = pydicom.dcmread(file, stop_before_pixels=True)
-            study = str(header.StudyInstanceUID)
-            described[str(header.get("SeriesDescription", ""))] = str(header.Modality)
-        viewer.open_study(study)
-        viewer.page.wait_for_load_state("networkidle")
-        viewer.screenshot(arguments.out / "study.png")
-        print([thumbnail.inner_text() for thumbnail in viewer.thumbnails.all()])
-        for number, description in enumerate(described):
-            viewer.errors.clear()
-            if not viewer.series(description).count():
-                print("not shown:", description)
-                continue
-            viewer.show(description)
-            viewer.page.wait_for_timeout(3000)
-            viewer.screenshot(arguments.out / f"{number}-{described[description]}.png")
-            print(description, viewer.errors)
+        except InvalidDicomError:
+            continue
+        orthanc.get("/instances", file.read_bytes())
+        studies[str(header.StudyInstanceUID)] = None
+    return list(studies)
+
+
+def _look_at(viewer: Viewer, study: str, out: Path) -> None:
+    """Open every series of a study."""
+    viewer.open_study(study)
+    viewer.screenshot(out / "study.png")
+    for number, (modality, description) in enumerate(viewer.series()):
+        if modality == "SR":
+            viewer.open_study(study)
+        viewer.said.clear()
+        print(f"\n{modality} {description}")
+        viewer.show(description)
+        viewer.settled()
+        name = f"{number}-{modality}"
+        viewer.screenshot(out / f"{name}.png")
+        if viewer.page.locator("[data-cy='no-hydrate-btn']").count():
+            viewer.decline()
+        if viewer.arrows.count():
+            print("  opens at", viewer.place(), viewer.written())
+            for step in range(1, STEPS):
+                print("  then", viewer.step(), viewer.written())
+                viewer.screenshot(out / f"{name}-{step}.png")
+        elif viewer.page.locator("[data-cy='viewport-overlay-bottom-right']").count():
+            print("  opens at", viewer.place())
+        else:
+            print("  reads:", *viewer.text().splitlines(), sep="\n    ")
+        for line in dict.fromkeys(viewer.said):
+            print("  console:", line[:300])
 
 
 if __name__ == "__main__":

@@ -1,28 +1,34 @@
 """OHIF as a site of its own before an Orthanc's DICOMweb, looked at with Chromium."""
 
+import re
 import shutil
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
-OHIF = Path(__file__).resolve().parents[2] / ".viewer" / "package" / "dist"
-"""Where `make viewer` puts it."""
+from tests.e2e.peers import DICOMWEB, wait_for
+
+OHIF = Path(__file__).resolve().parents[2] / ".viewer" / "ohif" / "dist"
+"""Where `get-ohif` beside this file puts it."""
 
 CHROMIUM = shutil.which("chromium")
 SIZE = {"width": 1400, "height": 900}
-PATIENCE_MS = 60_000
+PATIENCE_S = 60
+COLOURS = 64
+"""Of a screenshot that is kept."""
 
 _CONFIG = """window.config = {
   routerBasename: '/', extensions: [], modes: [], customizationService: {},
@@ -41,6 +47,19 @@ _CONFIG = """window.config = {
   }],
 };
 """
+
+_NO_TOUR = "localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))"
+"""OHIF then takes the visitor for one who has been shown around."""
+
+
+def missing() -> list[str]:
+    """What a look through OHIF needs and is not there."""
+    found = {
+        "chromium": CHROMIUM is not None,
+        "OHIF (tests/viewer/get-ohif)": (OHIF / "index.html").is_file(),
+        "orthanc-dicomweb": DICOMWEB.is_file(),
+    }
+    return [name for name, is_there in found.items() if not is_there]
 
 
 class _Site(SimpleHTTPRequestHandler):
@@ -68,7 +87,7 @@ class _Site(SimpleHTTPRequestHandler):
             if name in self.headers:
                 request.add_header(name, self.headers[name])
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 self._answer(answer.status, answer.headers["Content-Type"], answer.read())
         except urllib.error.HTTPError as error:
             self._answer(error.code, "text/plain", error.read())
@@ -84,11 +103,18 @@ class _Site(SimpleHTTPRequestHandler):
         """Say nothing of each request."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A browser that goes away leaves requests open: say nothing of it."""
+
+
 @contextmanager
 def site(archive_port: int) -> Iterator[str]:
     """Serve OHIF before an Orthanc; the address of the site."""
     handler = partial(_Site, archive=f"http://127.0.0.1:{archive_port}")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -97,73 +123,158 @@ def site(archive_port: int) -> Iterator[str]:
         server.server_close()
 
 
+class Place(NamedTuple):
+    """Where in a stack a viewport is, as it says in its corner: `I:13 (17/29)`."""
+
+    instance: int
+    """Instance Number."""
+    index: int
+    """From 1."""
+    count: int
+
+
 @dataclass
 class Viewer:
     """OHIF in a browser."""
 
     page: Page
     address: str
+    said: list[str] = field(default_factory=list)
+    """Warnings and errors on the console, and requests that failed."""
     errors: list[str] = field(default_factory=list)
-    """What the page complained of."""
+    """Those of them that are errors."""
 
-    def open_list(self) -> Locator:
-        """Open the list of studies."""
+    def open_list(self) -> list[list[str]]:
+        """Open the list of studies: its rows, cell by cell."""
         self.page.goto(f"{self.address}/")
-        self._skip_tour()
-        return self.page.locator("body")
+        rows = self.page.locator("tbody tr[aria-selected]")
+        expect(rows.first).to_be_visible()
+        return [row.locator("td").all_inner_texts() for row in rows.all()]
 
     def open_study(self, study: str) -> None:
-        """Open a study and wait for the thumbnails of its series."""
+        """Open a study and wait until its first series is shown."""
         self.page.goto(f"{self.address}/viewer?StudyInstanceUIDs={study}")
-        self._skip_tour()
-        expect(self.thumbnails.first).to_be_visible(timeout=PATIENCE_MS)
-
-    def _skip_tour(self) -> None:
-        skip = self.page.get_by_text("Skip all")
-        try:
-            skip.click(timeout=8000)
-        except Exception:  # it comes on the first visit only
-            return
+        expect(self.thumbnails.first).to_be_visible()
+        self.place()
+        self.page.wait_for_load_state("networkidle")
 
     @property
     def thumbnails(self) -> Locator:
         """The series of the study, as the browser on the left shows them."""
-        return self.page.locator(
-            "[data-cy^='study-browser-thumbnail'], [data-cy='study-browser-thumbnail-no-image']"
-        )
+        return self.page.locator("[data-cy^='study-browser-thumbnail']")
 
-    def series(self, description: str) -> Locator:
-        """The thumbnail of a series by what its description begins with."""
-        return self.thumbnails.filter(has_text=description).first
+    def series(self) -> list[tuple[str, str]]:
+        """Modality and description of every series in the browser on the left."""
+        pairs = []
+        for thumbnail in self.thumbnails.all():
+            labels = thumbnail.locator("[data-cy^='series-']")
+            pairs.append((labels.nth(0).inner_text(), labels.nth(1).text_content() or ""))
+        return sorted((a, b) if a.isupper() and len(a) <= 3 else (b, a) for a, b in pairs)
 
     def show(self, description: str) -> None:
-        """Open a series in the viewport."""
-        thumbnail = self.series(description)
-        expect(thumbnail).to_be_visible(timeout=PATIENCE_MS)
+        """Open a series in the viewport by what its description begins with.
+
+        A structured report wants a study that was just opened: OHIF does not go to
+        the slice of a second one.
+        """
+        thumbnail = self.thumbnails.filter(has_text=description).first
         thumbnail.scroll_into_view_if_needed()
         thumbnail.dblclick()
+        title = self.page.get_by_title("Series description").filter(has_text=description)
+        report = self.viewport.filter(has_text=re.compile(r"^1\.")).filter(
+            has_not=self.page.locator("[data-cy^='viewport-overlay']")
+        )
+        expect(title.or_(self.arrows).or_(report).first).to_be_visible()
         self.page.wait_for_load_state("networkidle")
+
+    @property
+    def arrows(self) -> Locator:
+        """What one steps through the measurements of a structured report with."""
+        return self.page.locator("[data-cy='viewport-action-arrows-right']")
+
+    def decline(self) -> None:
+        """Say no to the question whether measurements are to be tracked."""
+        no = self.page.locator("[data-cy='no-hydrate-btn']")
+        no.click()
+        expect(no).to_have_count(0)
 
     @property
     def viewport(self) -> Locator:
         """The part of the page that shows a series."""
-        return self.page.locator("[data-cy='viewport-grid'], [data-cy='viewport-pane']").first
+        return self.page.locator("[data-cy='viewport-pane']").first
+
+    def text(self) -> str:
+        """What the viewport says in words, such as a report."""
+        return self.viewport.inner_text()
+
+    def place(self) -> Place:
+        """Where in its stack the viewport is."""
+        corner = self.page.locator("[data-cy='viewport-overlay-bottom-right']").first
+        pattern = re.compile(r"I:\s*(\d+)\s*\((\d+)/(\d+)\)")
+        expect(corner).to_have_text(pattern)
+        found = pattern.search(corner.inner_text().replace("\n", ""))
+        assert found is not None
+        return Place(*map(int, found.groups()))
+
+    def written(self) -> list[str]:
+        """What is written beside the regions of a structured report."""
+        return [text for text in self.page.locator("svg text").all_text_contents() if text]
+
+    def step(self) -> Place:
+        """Go to the next measurement of a structured report; where the viewport is then."""
+        self.arrows.click()
+        self.settled()
+        return self.place()
+
+    def scroll(self, images: int) -> Place:
+        """Scroll the stack."""
+        before = self.place()
+        self.viewport.hover()
+        for _ in range(abs(images)):
+            self.page.mouse.wheel(0, 100 if images > 0 else -100)
+            before = wait_for(
+                lambda was=before: place if (place := self.place()) != was else None, PATIENCE_S
+            )
+        return before
 
     def picture(self) -> np.ndarray:
         """What the viewport shows: uint8, shape (rows, columns, 3)."""
         with Image.open(BytesIO(self.viewport.screenshot())) as image:
             return np.asarray(image.convert("RGB"))
 
+    def settled(self, is_right: Callable[[np.ndarray], bool] = lambda _: True) -> np.ndarray:
+        """The picture once it is right and no longer changes."""
+        deadline = time.monotonic() + PATIENCE_S
+        before = self.picture()
+        while True:
+            self.page.wait_for_timeout(150)  # the browser needs its turns to draw
+            after = self.picture()
+            if np.array_equal(before, after) and is_right(after):
+                return after
+            assert time.monotonic() < deadline, "the viewport does not come to rest as it should"
+            before = after
+
     def screenshot(self, path: Path) -> None:
         """Keep the whole page as a PNG of few colours."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(BytesIO(self.page.screenshot())) as image:
-            image.convert("RGB").quantize(128).save(path, optimize=True)
+            image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
+                path, optimize=True
+            )
+
+    def _hear(self, line: ConsoleMessage) -> None:
+        if line.type in {"warning", "error"}:
+            self._complain(line.text, is_error=line.type == "error")
+
+    def _complain(self, text: str, *, is_error: bool = True) -> None:
+        self.said.append(text)
+        if is_error:
+            self.errors.append(text)
 
 
 @contextmanager
 def browser(address: str) -> Iterator[Viewer]:
-    """Open a browser on the site."""
+    """Open a browser on the site; it reaches nothing else."""
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -174,15 +285,26 @@ def browser(address: str) -> Iterator[Viewer]:
                 "--enable-unsafe-swiftshader",
             ],
         )
-        page = chromium.new_page(viewport=SIZE)
-        page.set_default_timeout(PATIENCE_MS)
-        viewer = Viewer(page, address)
-        page.on("pageerror", lambda error: viewer.errors.append(str(error)))
-        page.on(
-            "console",
-            lambda line: viewer.errors.append(line.text) if line.type == "error" else None,
-        )
         try:
+            page = chromium.new_page(viewport=SIZE)
+            page.set_default_timeout(PATIENCE_S * 1000)
+            expect.set_options(timeout=PATIENCE_S * 1000)
+            page.add_init_script(_NO_TOUR)
+            viewer = Viewer(page, address)
+            page.on("pageerror", lambda error: viewer._complain(str(error)))
+            page.on("console", viewer._hear)
+            page.on(
+                "response",
+                lambda answer: (
+                    viewer._complain(f"{answer.status} {answer.url}")
+                    if answer.status >= 400
+                    else None
+                ),
+            )
+            page.route(
+                lambda url: url.startswith("http") and not url.startswith(address),
+                lambda route: route.abort(),
+            )
             yield viewer
         finally:
             chromium.close()
