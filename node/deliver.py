@@ -71,7 +71,11 @@ def deliver(
     waiting = list(deliveries)
     try:
         with Sender(
-            settings.dicom.ae_title, peer, _classes(deliveries), settings.deliver
+            settings.dicom.ae_title,
+            peer,
+            _classes(deliveries),
+            settings.deliver,
+            _syntaxes(deliveries, spool),
         ) as sender:
             extended = time.monotonic()
             for delivery in deliveries:
@@ -95,6 +99,18 @@ def deliver(
 
 def _classes(deliveries: Sequence[Delivery]) -> list[str]:
     return sorted({delivery.result.sop_class_uid for delivery in deliveries})
+
+
+def _syntaxes(deliveries: Sequence[Delivery], spool: Spool) -> list[str]:
+    """Transfer syntaxes to propose: those of the files, and those that every peer knows."""
+    found = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
+    for delivery in deliveries:
+        try:
+            meta = pydicom.filereader.read_file_meta_info(spool.results / delivery.result.path)
+            found.add(str(meta.TransferSyntaxUID))
+        except (OSError, AttributeError, InvalidDicomError):  # said when it is to be sent
+            continue
+    return sorted(found)
 
 
 def _try_again(delivery: Delivery, why: str, ledger: Ledger, rules: DeliverSettings) -> None:
@@ -221,7 +237,7 @@ class Sender:
             }
             if not accepted:
                 raise NotTakenError(f"{self._where} does not accept {UID(sop_class).name}")
-            status = association.send_c_store(path if syntax in accepted else pydicom.dcmread(path))
+            status = association.send_c_store(path if syntax in accepted else _plain(path))
         except (OSError, RuntimeError, ValueError, AttributeError, InvalidDicomError) as error:
             raise DeliveryError(f"{path.name} cannot be sent: {first_line(error)}") from error
         code = status.get("Status")
@@ -233,6 +249,14 @@ class Sender:
             return f"stored with warning 0x{code:04X}"
         comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
         raise NotTakenError(f"{self._where} answers 0x{code:04X}{comment}")
+
+
+def _plain(path: Path) -> pydicom.Dataset:
+    """An object for a peer that does not take its transfer syntax: without compression."""
+    dataset = pydicom.dcmread(path)
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        dataset.decompress(generate_instance_uid=False)
+    return dataset
 
 
 def store_files(

@@ -13,7 +13,8 @@ The way of a judgement through this package::
     evidence_map.py where on a slice the evidence lies, as secondary captures
     key_objects.py  the flagged slices as key objects
     presentation.py the flagged slices as a viewer is to present them
-    files.py        to disk, whole or not at all, and read back
+    files.py        to disk, whole or not at all
+    check.py        read back and looked at: what fails is held, not sent
 
 Everything is a function of its arguments: the same judgement, sources, settings
 and time write the same bytes.
@@ -29,8 +30,9 @@ from pydicom.dataset import Dataset, FileDataset
 from ml.series import Volume
 from node.judgement import Judgement
 from node.report.capture import build_captures, save_overlays
-from node.report.errors import ReportError
-from node.report.files import check, write
+from node.report.check import check
+from node.report.errors import ReportError, ResultHeld
+from node.report.files import write
 from node.report.identity import Kind
 from node.report.origin import Basis, Origin, Unjudged
 from node.report.result import ResultObject, ResultReference
@@ -45,6 +47,7 @@ from node.settings import ReportSettings
 __all__ = [
     "Kind",
     "ReportError",
+    "ResultHeld",
     "ResultObject",
     "ResultReference",
     "build",

@@ -72,6 +72,9 @@ _OPTIONAL = tuple(
 )
 """Present in a result where the source has them."""
 
+COPIED = ("SpecificCharacterSet", *_TYPE_2, *_OPTIONAL)
+"""What every result has from its source, as it is there."""
+
 _SERIES_NUMBERS = 100
 """Results of series n have the numbers from 100 n on."""
 
@@ -217,7 +220,7 @@ def copy_filled(source: Dataset, target: Dataset, *keywords: str) -> None:
 
 def _copy_patient_and_study(source: Dataset, target: Dataset) -> None:
     target.StudyInstanceUID = source.StudyInstanceUID
-    for keyword in ("SpecificCharacterSet", *_TYPE_2, *_OPTIONAL):
+    for keyword in COPIED:
         element = readable(source, keyword)
         if element is not None:
             target.add(element)

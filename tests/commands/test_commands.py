@@ -99,7 +99,8 @@ def test_analyze_writes_results_of_the_same_study(head: Path, tmp_path: Path) ->
     report = pydicom.dcmread(folder / "sr.dcm")
     assert report.SOPClassUID == Comprehensive3DSRStorage
     assert report.StudyInstanceUID == source.StudyInstanceUID
-    assert len(list(folder.glob("sc-*.dcm"))) == len(list(head.iterdir()))
+    assert len(list(folder.glob("sc-*.dcm"))) == 1 + len(list(head.iterdir()))
+    assert (folder / "summary.png").is_file()
     assert len(list(folder.glob("overlay-*.png"))) == len(list(head.iterdir()))
     assert "Not for clinical use" in done.stdout
 

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pydicom
+from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from node.broker import broker_url, free_port
 from node.hints import answering_workers
@@ -24,6 +26,20 @@ from node.ledger import Ledger, Revision, State, open_ledger
 from node.settings import Settings, load_settings
 
 T = TypeVar("T")
+
+REPORTS = Counter({Comprehensive3DSRStorage: 2, BasicTextSRStorage: 1})
+"""The structured reports of a series by their SOP class."""
+
+
+def one_set(slices: int) -> Counter[str]:
+    """What a node sends for a series by default: the captures are one more than the slices."""
+    return REPORTS + Counter({SecondaryCaptureImageStorage: 1 + slices})
+
+
+def kinds(datasets: Sequence[pydicom.Dataset]) -> Counter[str]:
+    """How many objects there are of each SOP class."""
+    return Counter(str(dataset.SOPClassUID) for dataset in datasets)
+
 
 ICHNODE = [sys.executable, "-m", "node"]
 DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

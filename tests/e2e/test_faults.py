@@ -1,27 +1,24 @@
 """Processes die, the broker is wiped: still exactly one set of results."""
 
 import subprocess
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 import redis
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from node.broker import broker_url, free_port
 from node.hints import Hints
 from node.ledger import State
 from tests.e2e.conftest import Series
-from tests.e2e.peers import Node, Orthanc, running_node, wait_for
+from tests.e2e.peers import Node, Orthanc, kinds, one_set, running_node, wait_for
 
 QUICK = "[analyze]\nlease_s = 3\n[assemble]\ngrace_s = 1\nquiet_s = 4\n"
 
 
 def _is_one_set(orthanc: Orthanc, series: Series) -> bool:
-    found = Counter(str(r.SOPClassUID) for r in orthanc.instances_of(series.study))
-    return found == {Comprehensive3DSRStorage: 1, SecondaryCaptureImageStorage: len(series.files)}
+    return kinds(orthanc.instances_of(series.study)) == one_set(len(series.files))
 
 
 def _wipe(node: Node) -> None:

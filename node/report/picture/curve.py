@@ -1,6 +1,6 @@
 """The course of a probability along the stack, from foot (left) to head (right)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +20,8 @@ def draw_curve(
     size: tuple[int, int],
     unit: float,
     threshold: float | None,
+    *,
+    flagged: Collection[int] = (),
 ) -> Image.Image:
     """A curve on a strip, thick and orange where it reaches a threshold.
 
@@ -33,6 +35,8 @@ def draw_curve(
         Pixels for a length that is meant for a slice of 512 pixels.
     threshold : float, optional
         Where a dashed line is drawn.
+    flagged : collection of int
+        Slices that get an orange mark at the foot of the strip.
     """
     width, height = size[0] * _SMOOTH, size[1] * _SMOOTH
     line = round(2 * unit * _SMOOTH)
@@ -58,6 +62,10 @@ def draw_curve(
         if len(curve) == 1 or (reached[number] and alone):
             colour = ORANGE if reached[number] else SKY_BLUE
             draw.ellipse((x - line, y - line, x + line, y + line), fill=colour)
+    half = max(line, (width - 2 * _RADIUS * unit * _SMOOTH) / max(1, len(values) - 1) / 2)
+    for index in flagged:
+        x = _x(index, len(values), width, unit * _SMOOTH)
+        draw.rectangle((x - half, height - 2 * line, x + half, height), fill=ORANGE)
     return strip.resize(size, Image.Resampling.BOX)
 
 

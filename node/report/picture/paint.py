@@ -36,11 +36,14 @@ SHORT_NAMES = {
 }
 
 SLICE = 512
-"""The size of slice, in pixels, that all lengths are meant for."""
+"""The larger side of a slice, in the lengths that all layout is in."""
 
 MARGIN = 28
-PANEL = 336
 PAD = 16
+PANEL = 320
+PANEL_LEFT = SLICE + 2 * MARGIN + 8
+SIZE = (PANEL_LEFT + PANEL + PAD, SLICE + 2 * MARGIN)
+"""Width and height of every picture."""
 
 SMALLEST = 21
 """The smallest type: a capital of it is 8 pixels high where a picture is shown 512 wide."""
@@ -107,6 +110,13 @@ class Canvas:
         corners = (self.px(x), self.px(y), self.px(x + width) - 1, self.px(y + height) - 1)
         self._draw.rectangle(corners, outline=line, width=self.px(2))
 
+    def triangle(self, x: float, y: float, side: float, fill: Colour) -> None:
+        """A filled triangle on its base; the shape that stands for flagged."""
+        left, top = self.px(x), self.px(y)
+        side = self.px(side)
+        corners = ((left, top + side), (left + side, top + side), (left + side / 2, top))
+        self._draw.polygon(corners, fill=fill)
+
     def banner(
         self, x: float, y: float, width: float, height: float, text: str, fill: Colour, size: float
     ) -> None:
@@ -135,3 +145,16 @@ def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
     while text and font.getlength(f"{text}...") > width:
         text = text[:-1]
     return f"{text}..."
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
+    """Text in lines of a width; the last of the most there may be is shortened."""
+    lines: list[str] = []
+    words = text.split()
+    while words and len(lines) < most - 1:
+        count = 1
+        while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width:
+            count += 1
+        lines.append(shorten(" ".join(words[:count]), font, width))
+        words = words[count:]
+    return [*lines, shorten(" ".join(words), font, width)] if words else lines

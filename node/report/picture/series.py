@@ -10,7 +10,7 @@ from ml.labels import LABELS, Label
 from node.judgement import Judgement
 from node.report.orientation import Edges
 from node.report.picture.curve import draw_curve
-from node.report.picture.paint import GROUND, MARGIN, PANEL, SLICE, Canvas
+from node.report.picture.paint import GROUND, SIZE, SLICE, Canvas
 from node.report.picture.panel import CURVE, draw_panel
 from node.report.picture.slice import draw_brain_window, draw_framed
 from node.report.picture.summary import draw_summary
@@ -52,39 +52,20 @@ class SeriesPictures:
         canvas = self._canvas()
         image = draw_brain_window(self.hu[index], self.spacing_mm)
         flagged = index in self._flagged
-        draw_framed(canvas, image, self._box, edges or Edges(), flagged=flagged)
-        draw_panel(canvas, self._left, self._size[1], self.judgement, index, self._curve)
+        draw_framed(canvas, image, edges or Edges(), flagged=flagged)
+        draw_panel(canvas, self.judgement, index, self._curve, flagged=flagged)
         return np.asarray(canvas.picture)
 
     def summary(self) -> np.ndarray:
         """The series at a glance, a picture of the same size."""
         canvas = self._canvas()
-        draw_summary(canvas, self._left, self._size, self.judgement, self.hu, self.spacing_mm)
+        draw_summary(canvas, self.judgement, self.hu, self.spacing_mm)
         return np.asarray(canvas.picture)
 
     @cached_property
-    def _slice_size(self) -> tuple[int, int]:
-        """Width and height of a slice as it is shown, pixels."""
-        return draw_brain_window(self.hu[0], self.spacing_mm).size
-
-    @cached_property
     def _unit(self) -> float:
-        return max(1.0, self._slice_size[1] / SLICE)
-
-    @cached_property
-    def _box(self) -> tuple[float, float]:
-        """Where a slice's upper left corner stands."""
-        _, height = self._slice_size
-        return MARGIN, (self._size[1] - height / self._unit) / 2
-
-    @cached_property
-    def _left(self) -> float:
-        """Left edge of the panel; a narrow slice gets no less room than a square one."""
-        return max(SLICE, self._slice_size[0] / self._unit) + 2 * MARGIN
-
-    @cached_property
-    def _size(self) -> tuple[float, float]:
-        return self._left + PANEL, max(SLICE, self._slice_size[1] / self._unit) + 2 * MARGIN
+        """Pixels for a length: a slice of more than 512 pixels gets larger type with it."""
+        return max(1.0, max(draw_brain_window(self.hu[0], self.spacing_mm).size) / SLICE)
 
     @cached_property
     def _flagged(self) -> frozenset[int]:
@@ -92,11 +73,15 @@ class SeriesPictures:
 
     @cached_property
     def _curve(self) -> Image.Image:
-        values = self.judgement.probabilities[:, LABELS.index(Label.ANY)]
-        size = round(CURVE[0] * self._unit), round(CURVE[1] * self._unit)
-        return draw_curve(values, size, self._unit, self.judgement.model.threshold(Label.ANY))
+        return draw_curve(
+            self.judgement.probabilities[:, LABELS.index(Label.ANY)],
+            (round(CURVE[0] * self._unit), round(CURVE[1] * self._unit)),
+            self._unit,
+            self.judgement.model.threshold(Label.ANY),
+            flagged=self._flagged,
+        )
 
     def _canvas(self) -> Canvas:
-        width, height = (round(length * self._unit) for length in self._size)
+        width, height = (round(length * self._unit) for length in SIZE)
         picture = Image.new("RGB", (width + width % 2, height + height % 2), GROUND)
         return Canvas(picture, self._unit)

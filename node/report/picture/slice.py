@@ -36,9 +36,7 @@ def draw_brain_window(hu: np.ndarray, spacing_mm: tuple[float, float] | None = N
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def draw_framed(
-    canvas: Canvas, image: Image.Image, at: tuple[float, float], edges: Edges, *, flagged: bool
-) -> None:
+def draw_framed(canvas: Canvas, image: Image.Image, edges: Edges, *, flagged: bool) -> None:
     """A slice in a line, thick if it is flagged, and the patient's sides outside it.
 
     Parameters
@@ -47,15 +45,13 @@ def draw_framed(
         What is drawn on.
     image : PIL.Image.Image
         The slice, as `draw_brain_window` draws it.
-    at : tuple of 2 float
-        Its left and its upper edge.
     edges : Edges
         Letters for its four edges.
     flagged : bool
         Whether it is flagged.
     """
-    x, y = at
     width, height = image.width / canvas.unit, image.height / canvas.unit
+    x, y = MARGIN + (SLICE - width) / 2, MARGIN + (SLICE - height) / 2
     thick = 4 if flagged else 1
     canvas.box(
         x - thick,

@@ -14,26 +14,32 @@ from node.report.picture.paint import (
     ORANGE,
     PAD,
     PANEL,
+    PANEL_LEFT,
     SHORT_NAMES,
+    SIZE,
     SKY_BLUE,
     SMALLEST,
     WHITE,
     Canvas,
+    font_of,
     percent,
+    wrap,
 )
 from node.report.picture.panel import draw_foot
 from node.report.picture.slice import draw_brain_window
 
-_NAMES_WIDTH = 206
-_STRIP_HEIGHT = 58
-_THUMBNAIL = 156
+_CURVES_TOP = 56
+_CURVES_LEFT = PAD + 208
+_CURVES_RIGHT = PANEL_LEFT - 2 * PAD
+_STRIP_HEIGHT = 60
+
+_THUMBNAIL = 138
 _THUMBNAILS = 4
+_LINE = 24
 
 
 def draw_summary(
     canvas: Canvas,
-    left: float,
-    size: tuple[float, float],
     judgement: Judgement,
     hu: np.ndarray,
     spacing_mm: tuple[float, float] | None,
@@ -44,10 +50,6 @@ def draw_summary(
     ----------
     canvas : Canvas
         What is drawn on.
-    left : float
-        Left edge of the column with the thumbnails.
-    size : tuple of 2 float
-        Width and height of the picture.
     judgement : Judgement
         Of the series.
     hu : numpy.ndarray
@@ -56,70 +58,80 @@ def draw_summary(
         Between rows, between columns.
     """
     count = len(judgement.slices)
-    canvas.text(PAD, 12, f"ICH probability, {count} slice{'s' * (count > 1)}", 26, room=left - PAD)
-    room = size[1] - 54
+    canvas.text(PAD, 14, "ICH probability", 26)
+    stack = "1 slice" if count == 1 else f"{count} slices, foot to head"
+    canvas.text(_CURVES_RIGHT, 18, stack, SMALLEST, GREY, anchor="ra")
+    step = (SIZE[1] - _CURVES_TOP) / (1 + len(SUBTYPES))
     for number, label in enumerate((Label.ANY, *SUBTYPES)):
-        _draw_row(canvas, 54 + number * room / 6, left - 2 * PAD, judgement, label)
-    _draw_thumbnails(canvas, left, judgement, hu, spacing_mm)
-    warnings = len(judgement.warnings)
-    if warnings:
-        told = f"{warnings} warning{'s' * (warnings > 1)}: see report"
-        canvas.text(left, size[1] - 106, told, SMALLEST, ORANGE, room=PANEL - PAD)
-    draw_foot(canvas, left, size[1], judgement)
+        _draw_row(canvas, _CURVES_TOP + number * step, judgement, label)
+    _draw_thumbnails(canvas, judgement, hu, spacing_mm)
+    _draw_warnings(canvas, judgement.warnings)
+    draw_foot(canvas, judgement)
 
 
-def _draw_row(canvas: Canvas, y: float, right: float, judgement: Judgement, label: Label) -> None:
-    """A finding: name, maximum, what the operating point says, its curve."""
+def _draw_row(canvas: Canvas, y: float, judgement: Judgement, label: Label) -> None:
+    """A finding: name, maximum, what the operating points say, its curve."""
+    room = _CURVES_LEFT - PAD - 6
+    canvas.text(PAD, y, NAMES[label], SMALLEST + 1, room=room)
     assessment = judgement.assessment(label)
-    flagged = assessment is Assessment.PRESENT
-    canvas.text(PAD, y, NAMES[label], SMALLEST + 1, room=_NAMES_WIDTH - 8)
-    top = judgement.key_slice(label)
-    colour = ORANGE if flagged else WHITE
-    said = f"{percent(judgement.maximum(label))}, slice {top + 1}"
-    canvas.text(PAD, y + 25, said, SMALLEST, colour, room=_NAMES_WIDTH - 8)
-    if assessment is not None:
-        word = "FLAGGED" if flagged else str(assessment)
-        canvas.text(PAD, y + 49, word, SMALLEST, colour if flagged else GREY)
-    x = PAD + _NAMES_WIDTH
+    present = assessment is Assessment.PRESENT
+    index, value = judgement.key_slice(label), judgement.maximum(label)
+    colour = ORANGE if present else WHITE
+    canvas.text(PAD, y + 25, f"{percent(value)}, slice {index + 1}", SMALLEST, colour, room=room)
+    if present:
+        canvas.triangle(PAD, y + 54, 15, ORANGE)
+        canvas.text(PAD + 21, y + 49, str(assessment).upper(), SMALLEST, ORANGE)
+    elif assessment is not None:
+        canvas.text(PAD, y + 49, str(assessment), SMALLEST, GREY)
+    count = len(judgement.slices)
     strip = draw_curve(
-        [judgement.probability(i, label) for i in range(len(judgement.slices))],
-        (canvas.px(right - x), canvas.px(_STRIP_HEIGHT)),
+        [judgement.probability(i, label) for i in range(count)],
+        (canvas.px(_CURVES_RIGHT - _CURVES_LEFT), canvas.px(_STRIP_HEIGHT)),
         canvas.unit,
         judgement.model.threshold(label),
+        flagged=judgement.flagged_slices(label),
     )
-    value = judgement.maximum(label)
-    canvas.paste(mark(strip, top, value, len(judgement.slices), canvas.unit), x, y + 4)
+    canvas.paste(mark(strip, index, value, count, canvas.unit), _CURVES_LEFT, y + 5)
 
 
 def _draw_thumbnails(
     canvas: Canvas,
-    left: float,
     judgement: Judgement,
     hu: np.ndarray,
     spacing_mm: tuple[float, float] | None,
 ) -> None:
-    """The top slices, each with the finding that it is shown for."""
+    """The top slices, each with its number here and in the source and its finding."""
+    column = PANEL / 2
     for number, (index, label) in enumerate(top_slices(judgement)):
-        x = left + (number % 2) * (_THUMBNAIL + 8)
-        y = 14 + (number // 2) * (_THUMBNAIL + 40)
+        x = PANEL_LEFT + (number % 2) * column
+        y = 14 + (number // 2) * (_THUMBNAIL + 2 * _LINE + 8)
         thumbnail = draw_brain_window(hu[index], spacing_mm)
         side = canvas.px(_THUMBNAIL)
         thumbnail.thumbnail((side, side), Image.Resampling.BOX)
         canvas.paste(thumbnail.convert("RGB"), x, y)
         flagged = judgement.is_flagged(index, label)
         if flagged:
-            canvas.outline(
-                x, y, thumbnail.width / canvas.unit, thumbnail.height / canvas.unit, ORANGE
-            )
-        name, value = SHORT_NAMES[label], percent(judgement.probability(index, label))
-        canvas.text(
-            x,
-            y + _THUMBNAIL + 4,
-            f"{index + 1}: {name} {value}",
-            SMALLEST,
-            ORANGE if flagged else SKY_BLUE,
-            room=_THUMBNAIL,
-        )
+            size = thumbnail.width / canvas.unit, thumbnail.height / canvas.unit
+            canvas.outline(x, y, *size, ORANGE)
+        y += _THUMBNAIL + 2
+        image = judgement.slices[index].instance_number
+        place = f"{index + 1}" if image is None else f"{index + 1} (im {image})"
+        canvas.text(x, y, place, SMALLEST, WHITE, room=column - 8)
+        said = f"{SHORT_NAMES[label]} {percent(judgement.probability(index, label))}"
+        colour = ORANGE if flagged else SKY_BLUE
+        canvas.text(x, y + _LINE, said, SMALLEST, colour, room=column - 8)
+
+
+def _draw_warnings(canvas: Canvas, warnings: Sequence[str]) -> None:
+    """What a reader has to know, as far as there is room."""
+    if not warnings:
+        return
+    count = f"{len(warnings)} warning{'s' * (len(warnings) > 1)}"
+    said = wrap(
+        f"{count}: {'; '.join(warnings)}", font_of(canvas.px(SMALLEST)), canvas.px(PANEL), 3
+    )
+    for number, line in enumerate(said):
+        canvas.text(PANEL_LEFT, 414 + number * _LINE, line, SMALLEST, ORANGE)
 
 
 def top_slices(judgement: Judgement) -> Sequence[tuple[int, Label]]:

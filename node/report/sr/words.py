@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ml.labels import SUBTYPES, Label
 from node.judgement import Assessment, Judgement
-from node.report.header import NOT_FOR_CLINICAL_USE
+from node.report.header import NOT_FOR_CLINICAL_USE, plain
 
 READING_ORDER = (Label.ANY, *SUBTYPES)
 """The order in which findings are told: whether there is a bleed, then which."""
@@ -90,10 +90,11 @@ def maxima(judgement: Judgement) -> Iterator[str]:
 def remarks(judgement: Judgement) -> Iterator[str]:
     """What a reader of a judgement has to know, a sentence or two at a time."""
     model = judgement.model
-    yield f"{NOT_FOR_CLINICAL_USE.upper()}. Intended use of the model: {model.intended_use}"
+    intended = plain(model.intended_use)
+    yield f"{NOT_FOR_CLINICAL_USE.upper()}. Intended use of the model: {intended}"
     yield (
         f"Made by software without a reader. Model {model.name} {model.version}, "
-        f"digest {model.digest[:12]}, trained on: {model.trained_on}"
+        f"digest {model.digest[:12]}, trained on: {plain(model.trained_on)}"
     )
     yield (
         "Each probability stands for one finding on one slice; that of the study is the maximum "
@@ -103,4 +104,4 @@ def remarks(judgement: Judgement) -> Iterator[str]:
     if point is not None:
         yield f"Thresholds: operating point {point.name} (chosen on: {point.chosen_on})."
     for warning in judgement.warnings:
-        yield f"Warning: {warning}"
+        yield f"Warning: {plain(warning)}"

@@ -1,0 +1,118 @@
+"""The self-check: every result is read back and looked at before it may leave.
+
+What fails it is held, not sent. It looks with other eyes than the code that
+built the result: at the file, against the headers of the source and the tables
+of the standard. Messages name attributes, never their values.
+"""
+
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import UID
+
+from node.report.check_content import check_content
+from node.report.errors import ResultHeld
+from node.report.header import COPIED, NOT_FOR_CLINICAL_USE, readable
+from node.report.origin import Basis
+
+_SAME_AS_BUILT = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality")
+
+_ADDED_TO_SOURCE = ("DeidentificationMethod",)
+"""What `node.report.header` fills where the source leaves it out against the standard."""
+
+
+def check(path: Path, built: Dataset, basis: Basis) -> None:
+    """Read a result back and look at it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its file.
+    built : pydicom.Dataset
+        What was written to it.
+    basis : Basis
+        What it is about.
+
+    Raises
+    ------
+    ResultHeld
+        With the first thing that is wrong.
+    """
+    try:
+        read = pydicom.dcmread(path)
+        read.decode()
+        complaint = (
+            _identity(read, built, basis)
+            or _patient_and_study(read, basis)
+            or _pixels(read, built)
+            or _content(read, built, basis)
+        )
+    except InvalidDicomError:
+        complaint = "does not read back as DICOM"
+    except Exception as error:  # parsers raise what they like, and may quote the patient
+        complaint = f"does not read back ({type(error).__name__})"
+    if complaint is not None:
+        raise ResultHeld(f"{path.name}: {complaint}")
+
+
+def _identity(read: Dataset, built: Dataset, basis: Basis) -> str | None:
+    """Whether a result is the object that was built, and one of its own."""
+    for keyword in _SAME_AS_BUILT:
+        if read.get(keyword) != built.get(keyword):
+            return f"{keyword} is not what was built"
+    meta = read.file_meta
+    if (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) != (
+        read.SOPClassUID,
+        read.SOPInstanceUID,
+    ):
+        return "the file meta information names another object"
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
+        if not UID(read[keyword].value).is_valid:
+            return f"{keyword} is not a valid UID"
+    if read.SOPInstanceUID in basis.headers:
+        return "SOPInstanceUID is that of a source"
+    if read.SeriesInstanceUID == basis.series_instance_uid:
+        return "SeriesInstanceUID is that of the source"
+    if NOT_FOR_CLINICAL_USE not in read.SeriesDescription:
+        return f"SeriesDescription does not say {NOT_FOR_CLINICAL_USE!r}"
+    return None
+
+
+def _patient_and_study(read: Dataset, basis: Basis) -> str | None:
+    """Whether patient and study are those of the source, attribute by attribute."""
+    if read.get("StudyInstanceUID") != basis.study_instance_uid:
+        return "StudyInstanceUID differs from the source"
+    for keyword in COPIED:
+        source = readable(basis.template, keyword)
+        value = None if source is None or source.is_empty else source.value
+        found = None if keyword not in read or read[keyword].is_empty else read[keyword].value
+        if found != value and not (value is None and keyword in _ADDED_TO_SOURCE):
+            return f"{keyword} differs from the source"
+    return None
+
+
+def _pixels(read: Dataset, built: Dataset) -> str | None:
+    """Whether a picture is whole."""
+    if "PixelData" not in built:
+        return None
+    frames = int(read.get("NumberOfFrames", 1))
+    shape = (read.Rows, read.Columns, 3)
+    if read.file_meta.TransferSyntaxUID.is_encapsulated:
+        decoded = read.pixel_array
+        if decoded.shape != (shape if frames == 1 else (frames, *shape)):
+            return "the pixel data decodes to another shape"
+        return None
+    if len(read.PixelData) != frames * read.Rows * read.Columns * 3:
+        return "the pixel data is cut short"
+    return None
+
+
+def _content(read: Dataset, built: Dataset, basis: Basis) -> str | None:
+    """Whether a report is whole and right."""
+    if "ContentSequence" not in built:
+        return None
+    if len(read.get("ContentSequence", ())) != len(built.ContentSequence):
+        return "the content tree is cut short"
+    return check_content(read, basis)
