@@ -241,10 +241,11 @@ class Orthanc:
     port: int
     http_port: int
 
-    def get(self, path: str, body: bytes | None = None) -> Any:
+    def get(self, path: str, body: bytes | None = None, method: str | None = None) -> Any:
         """GET, or POST where there is a body; JSON is parsed."""
         url = f"http://127.0.0.1:{self.http_port}{path}"
-        with urllib.request.urlopen(url, body, timeout=30) as answer:
+        request = urllib.request.Request(url, body, method=method)
+        with urllib.request.urlopen(request, timeout=60) as answer:
             content = answer.read()
             is_json = answer.headers["Content-Type"].startswith("application/json")
         return json.loads(content) if is_json else content
