@@ -113,6 +113,7 @@ class Worker:
             analysis.volume,
             analysis.sources,
             folder,
+            settings=self.settings.report,
             revision=revision.number,
             predecessor=None
             if before is None
