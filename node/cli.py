@@ -265,7 +265,7 @@ def analyze(
                 offline.judge_series(
                     series,
                     analyzer,
-                    settings.eligibility,
+                    settings,
                     out,
                     lambda n, task=judging: progress.update(task, completed=n),  # type: ignore[misc]
                     png=png,

@@ -18,7 +18,7 @@ from node.errors import ConfigError
 from node.headers import SeriesHeaders, read_headers
 from node.judgement import digest_of_instances
 from node.report import ReportError, ResultObject, build, save_overlays
-from node.settings import EligibilitySettings
+from node.settings import ReportSettings, Settings
 from node.spool import digest_of, is_uid
 from node.summary import model_json, series_json, skipped_json
 
@@ -145,7 +145,7 @@ def _image_header(file: Path) -> Dataset | None:
 def judge_series(
     found: FoundSeries,
     analyzer: Analyzer,
-    rules: EligibilitySettings,
+    settings: Settings,
     out: Path | None,
     progress: Callable[[int], None] | None = None,
     *,
@@ -157,7 +157,7 @@ def judge_series(
     ----------
     found : FoundSeries
     analyzer : Analyzer
-    rules : EligibilitySettings
+    settings : Settings
     out : pathlib.Path, optional
         Folder for the results; a folder is made in it for each series.
     progress : callable, optional
@@ -172,7 +172,7 @@ def judge_series(
     """
     files, repeated = _distinct_instances(found.files)
     series = read_headers(files)
-    verdict = look_at(series, rules)
+    verdict = look_at(series, settings.eligibility)
     warnings = (*verdict.warnings, *repeated)
     if verdict.reason is not None:
         return Outcome(found, reason=f"{verdict.reason}: {verdict.detail}", warnings=warnings)
@@ -186,16 +186,19 @@ def judge_series(
     if out is not None:
         try:
             uid = found.series_instance_uid
-            objects = _write(analysis, out / (uid if is_uid(uid) else "series"), png=png)
+            folder = out / (uid if is_uid(uid) else "series")
+            objects = _write(analysis, folder, settings.report, png=png)
         except ReportError as error:
             warnings = (*warnings, f"no SR and no secondary capture: {error}")
     return Outcome(found, analysis, warnings=warnings, objects=tuple(objects))
 
 
-def _write(analysis: Analysis, folder: Path, *, png: bool) -> list[ResultObject]:
+def _write(
+    analysis: Analysis, folder: Path, wanted: ReportSettings, *, png: bool
+) -> list[ResultObject]:
     made = (analysis.judgement, analysis.volume, analysis.sources)
     try:
-        objects = build(*made, folder, created=datetime.now().astimezone())
+        objects = build(*made, folder, settings=wanted, created=datetime.now().astimezone())
         if png:
             save_overlays(*made, folder)
     except OSError as error:
