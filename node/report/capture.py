@@ -134,6 +134,7 @@ class _Drawn:
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
+        self.numbers = instance_numbers(origin.judgement.slices)
         self._pictures = SeriesPictures(
             origin.judgement, origin.volume.hu, origin.volume.spacing_mm
         )
@@ -168,7 +169,7 @@ def _single_frame(drawn: _Drawn, number: int, *, revision: int, created: datetim
     capture = new_result(origin, _SINGLE_FRAME, number, revision=revision, created=created)
     slices = origin.judgement.slices
     shown = slices if number == 0 else slices[number - 1 : number]
-    capture.InstanceNumber = 0 if number == 0 else instance_numbers(slices)[number - 1]
+    capture.InstanceNumber = 0 if number == 0 else drawn.numbers[number - 1]
     fill_capture(capture, origin, shown, _derivation(origin))
     edges = Edges() if number == 0 else drawn.edges(number)
     capture.PatientOrientation = [edges.right, edges.bottom] if edges.right else None
@@ -183,13 +184,12 @@ def _multi_frame(drawn: _Drawn, *, revision: int, created: datetime) -> FileData
     slices = origin.judgement.slices
     fill_capture(capture, origin, slices, _derivation(origin))
     capture.PatientOrientation = None
-    numbers = instance_numbers(slices)
-    order = [0, *(index + 1 for index in np.argsort(numbers))]
+    order = [0, *(index + 1 for index in np.argsort(drawn.numbers))]
     fill_pixels(capture, drawn.picture(0))
     # Multi-frame (C.7.6.6), SC Multi-frame Image (C.8.6.3), SC Multi-frame Vector (C.8.6.4)
     capture.NumberOfFrames = len(order)
     capture.FrameIncrementPointer = Tag("PageNumberVector")
-    capture.PageNumberVector = [0, *sorted(numbers)]
+    capture.PageNumberVector = [0, *sorted(drawn.numbers)]
     capture.PixelData = b"".join(drawn.picture(number).tobytes() for number in order)
     return capture
 

@@ -5,6 +5,7 @@ from functools import cache
 from PIL import Image, ImageDraw, ImageFont
 
 from ml.labels import Label
+from ml.series import Slice
 
 Colour = tuple[int, int, int]
 
@@ -127,6 +128,13 @@ class Canvas:
     def paste(self, picture: Image.Image, x: float, y: float) -> None:
         """Put a picture at a place."""
         self.picture.paste(picture, (self.px(x), self.px(y)))
+
+
+def name_in_source(item: Slice) -> str:
+    """What the source calls a slice: ``image 12``, ``frame 3``, or nothing."""
+    if item.frame_number is not None:
+        return f"frame {item.frame_number}"
+    return "" if item.instance_number is None else f"image {item.instance_number}"
 
 
 def percent(value: float) -> str:

@@ -21,6 +21,7 @@ from node.report.picture.paint import (
     WHITE,
     YELLOW,
     Canvas,
+    name_in_source,
     percent,
 )
 
@@ -55,8 +56,7 @@ def draw_panel(
     left, right = PANEL_LEFT, PANEL_LEFT + PANEL
     canvas.text(left, 10, f"Slice {index + 1} / {len(judgement.slices)}", 26)
     canvas.text(right, 14, f"{item.position_mm:+.1f} mm", SMALLEST, GREY, anchor="ra")
-    image = "" if item.instance_number is None else f"Image {item.instance_number}"
-    canvas.text(left, 44, image, SMALLEST, GREY, room=150)
+    canvas.text(left, 44, name_in_source(item).capitalize(), SMALLEST, GREY, room=190)
     canvas.text(right, 44, f"W {BRAIN.width:g} L {BRAIN.level:g}", SMALLEST, GREY, anchor="ra")
     _draw_state(canvas, 78, judgement, flagged=flagged)
     for number, label in enumerate((Label.ANY, *SUBTYPES)):

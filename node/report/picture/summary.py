@@ -22,6 +22,7 @@ from node.report.picture.paint import (
     WHITE,
     Canvas,
     font_of,
+    name_in_source,
     percent,
     wrap,
 )
@@ -33,7 +34,7 @@ _CURVES_LEFT = PAD + 208
 _CURVES_RIGHT = PANEL_LEFT - 2 * PAD
 _STRIP_HEIGHT = 60
 
-_THUMBNAIL = 138
+_THUMBNAIL = 136
 _THUMBNAILS = 4
 _LINE = 24
 
@@ -104,7 +105,7 @@ def _draw_thumbnails(
     column = PANEL / 2
     for number, (index, label) in enumerate(top_slices(judgement)):
         x = PANEL_LEFT + (number % 2) * column
-        y = 14 + (number // 2) * (_THUMBNAIL + 2 * _LINE + 8)
+        y = 14 + (number // 2) * (_THUMBNAIL + 2 * _LINE + 12)
         thumbnail = draw_brain_window(hu[index], spacing_mm)
         side = canvas.px(_THUMBNAIL)
         thumbnail.thumbnail((side, side), Image.Resampling.BOX)
@@ -114,12 +115,20 @@ def _draw_thumbnails(
             size = thumbnail.width / canvas.unit, thumbnail.height / canvas.unit
             canvas.outline(x, y, *size, ORANGE)
         y += _THUMBNAIL + 2
-        image = judgement.slices[index].instance_number
-        place = f"{index + 1}" if image is None else f"{index + 1} (im {image})"
-        canvas.text(x, y, place, SMALLEST, WHITE, room=column - 8)
+        canvas.text(x, y, _place(canvas, judgement, index, column - 8), SMALLEST, WHITE)
         said = f"{SHORT_NAMES[label]} {percent(judgement.probability(index, label))}"
         colour = ORANGE if flagged else SKY_BLUE
         canvas.text(x, y + _LINE, said, SMALLEST, colour, room=column - 8)
+
+
+def _place(canvas: Canvas, judgement: Judgement, index: int, room: float) -> str:
+    """Number of a slice from the foot, and the source's own: as many words as there is room."""
+    name = name_in_source(judgement.slices[index])
+    if not name:
+        return f"Slice {index + 1}"
+    told = f"{index + 1} ({name})"
+    fits = canvas.width(told, SMALLEST) <= room
+    return told if fits else f"{index + 1} ({name.split()[-1]})"
 
 
 def _draw_warnings(canvas: Canvas, warnings: Sequence[str]) -> None:
@@ -131,7 +140,7 @@ def _draw_warnings(canvas: Canvas, warnings: Sequence[str]) -> None:
         f"{count}: {'; '.join(warnings)}", font_of(canvas.px(SMALLEST)), canvas.px(PANEL), 3
     )
     for number, line in enumerate(said):
-        canvas.text(PANEL_LEFT, 414 + number * _LINE, line, SMALLEST, ORANGE)
+        canvas.text(PANEL_LEFT, 416 + number * _LINE, line, SMALLEST, ORANGE)
 
 
 def top_slices(judgement: Judgement) -> Sequence[tuple[int, Label]]:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ml.labels import LABELS, Label
 from node.report.orientation import Edges, letters
-from node.report.picture.paint import SMALLEST, Canvas, font_of, percent
+from node.report.picture.paint import SMALLEST, Canvas, font_of, percent, shorten, wrap
 from node.report.picture.series import SeriesPictures
 from node.report.picture.slice import draw_brain_window
 from node.report.picture.summary import top_slices
@@ -18,7 +18,7 @@ ORANGE = (230, 159, 0)
 SKY_BLUE = (86, 180, 233)
 YELLOW = (240, 228, 66)
 MARGIN = 28
-PANEL_LEFT = 512 + 2 * MARGIN
+PANEL_LEFT = 512 + 2 * MARGIN + 8
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -163,7 +163,7 @@ def test_a_bar_is_as_long_as_its_probability(case, hu, label):
 
 def test_the_mark_on_the_curve_moves_from_foot_to_head(make_case, hu):
     judgement = replace(make_case(9).judgement, probabilities=np.zeros((9, 6), np.float32))
-    strips = [draw(judgement, hu, i)[432:474, PANEL_LEFT : PANEL_LEFT + 320] for i in range(9)]
+    strips = [draw(judgement, hu, i)[436:480, PANEL_LEFT : PANEL_LEFT + 320] for i in range(9)]
     marks = [int(strip.astype(int).sum(axis=(0, 2)).argmax()) for strip in strips]
     assert marks == sorted(marks)
     assert len(set(marks)) == 9
@@ -211,40 +211,86 @@ def test_the_top_slices_are_the_flagged_ones_and_each_comes_once(case):
 # -- legibility ------------------------------------------------------------
 
 
-def test_the_smallest_type_can_be_read_where_a_picture_is_shown_512_wide(case, hu, monkeypatch):
-    """A capital of 7 pixels is what screens draw their own smallest labels with."""
-    sizes = []
+def thin(make_case):
+    """2,000 slices, numbered from head to foot, with much to say of them."""
+    case = make_case(2000, rows=16, columns=16)
+    slices = tuple(
+        replace(item, instance_number=2000 - number, position_mm=-1234.5)
+        for number, item in enumerate(case.judgement.slices)
+    )
+    certain = np.full_like(case.judgement.probabilities, 0.999)
+    warnings = ("steps of 1.1 to 7.4 mm", "a gantry tilt of 21.5 degrees", "unknown body part")
+    return case.judged(slices=slices, probabilities=certain, warnings=warnings)
+
+
+KINDS = {
+    "plain": lambda make: make(),
+    "one slice": lambda make: make(1, rows=33, columns=47),
+    "thin": thin,
+    "enhanced": lambda make: make(3, enhanced=True),
+    "wide": lambda make: make(3, rows=512, columns=900),
+    "large": lambda make: make(2, rows=1024, columns=1024),
+    "no thresholds": lambda make: make().judged(
+        model=replace(make().judgement.model, operating_point=None)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_can_be_read_at_512_pixels_and_do_not_lie_over_each_other(
+    make_case, kind, monkeypatch
+):
+    """A capital of 8 pixels, as near as type of whole pixels comes to it."""
+    written = []
     write = Canvas.text
 
-    def noting(self, x, y, text, size, *rest, **more):
-        sizes.append(size)
-        write(self, x, y, text, size, *rest, **more)
+    def noting(self, x, y, text, size, fill=(0, 0, 0), *, anchor="la", room=None):
+        font = font_of(self.px(size))
+        shown = text if room is None else shorten(text, font, self.px(room))
+        capital = font.getbbox("H", anchor="ls")
+        box = np.array(font.getbbox(shown, anchor=anchor)) + 2 * (self.px(x), self.px(y))
+        written.append((shown, capital[3] - capital[1], box))
+        write(self, x, y, text, size, fill, anchor=anchor, room=room)
 
     monkeypatch.setattr(Canvas, "text", noting)
-    width = draw(case.judgement, hu, edges=Edges("R", "L", "A", "P")).shape[1]
-    summary(case.judgement, hu)
-    assert min(sizes) >= SMALLEST
-    _, top, _, bottom = font_of(round(SMALLEST)).getbbox("H")
-    assert (bottom - top) * 512 / width >= 7
-
-
-def test_no_two_texts_lie_over_each_other(case, hu, monkeypatch):
-    boxes = []
-    write = Canvas.text
-
-    def noting(self, x, y, text, size, *rest, anchor="la", **more):
-        box = font_of(self.px(size)).getbbox(text, anchor=anchor)
-        boxes.append((text, [box[0] + x, box[1] + y, box[2] + x, box[3] + y]))
-        write(self, x, y, text, size, *rest, anchor=anchor, **more)
-
-    monkeypatch.setattr(Canvas, "text", noting)
-    for picture in (draw, summary):
-        boxes.clear()
-        picture(case.judgement, hu)
-        for number, (text, a) in enumerate(boxes):
-            for other, b in boxes[:number]:
-                apart = a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    case = KINDS[kind](make_case)
+    pictures = SeriesPictures(case.judgement, case.volume.hu, case.volume.spacing_mm)
+    last = len(case.judgement.slices) - 1
+    edges = Edges("AR", "PL", "AL", "PR")
+    for drawn in (lambda: pictures.slice(last, edges), pictures.summary):
+        written.clear()
+        rows, columns, _ = drawn().shape
+        assert len(written) > 15
+        for number, (text, capital, (left, top, right, bottom)) in enumerate(written):
+            assert capital * 512 / columns >= 7.9, text
+            assert left >= 0 and top >= 0 and right <= columns and bottom <= rows, text
+            for other, _, box in written[:number]:
+                apart = right <= box[0] or box[2] <= left or bottom <= box[1] or box[3] <= top
                 assert apart or not (text and other), (text, other)
+        shortened = [text for text, *_ in written if text.endswith("...")]
+        assert len(shortened) <= (kind == "thin")  # its warnings
+
+
+def test_the_summary_tells_the_warnings(case):
+    font = font_of(SMALLEST)
+    told = "2 warnings: one that is long; another that is no less long"
+    for width in (150, 200, 320):
+        *full, last = wrap(told, font, width, 3)
+        assert all(font.getlength(line) <= width for line in (*full, last))
+        assert told.startswith(" ".join([*full, last.removesuffix("...")]))
+        assert last.endswith("...") == (width == 150)
+    assert wrap("short", font, 200, 3) == ["short"]
+    assert wrap("", font, 200, 3) == []
+    hu = case.volume.hu[0]
+    one, other = (
+        summary(case.judged(warnings=warnings).judgement, hu)
+        for warnings in (("a gantry tilt",), ("no body part",))
+    )
+    assert (one != other).any()
+    none = summary(case.judged(warnings=()).judgement, hu)
+    rows, columns = np.nonzero((one != none).any(axis=-1))
+    assert columns.min() >= PANEL_LEFT
+    assert rows.max() - rows.min() < 30  # one line
 
 
 @pytest.mark.parametrize("name", ["slice", "summary"])
