@@ -92,9 +92,10 @@ def remarks(judgement: Judgement) -> Iterator[str]:
     model = judgement.model
     intended = plain(model.intended_use)
     yield f"{NOT_FOR_CLINICAL_USE.upper()}. Intended use of the model: {intended}"
+    trained_on, _, _ = plain(model.trained_on).partition(";")  # the model card has the commands
     yield (
         f"Made by software without a reader. Model {model.name} {model.version}, "
-        f"digest {model.digest[:12]}, trained on: {plain(model.trained_on)}"
+        f"digest {model.digest[:12]}, trained on: {trained_on}"
     )
     yield (
         "Each probability stands for one finding on one slice; that of the study is the maximum "
