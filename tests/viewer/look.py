@@ -56,10 +56,11 @@ def _load(orthanc: Orthanc, folders: list[Path]) -> list[str]:
 def _look_at(viewer: Viewer, study: str, out: Path) -> None:
     """Open every series of a study."""
     viewer.open_study(study)
+    viewer.page.wait_for_load_state("networkidle")
     viewer.screenshot(out / "study.png")
     for number, (modality, description) in enumerate(viewer.series()):
         if modality == "SR":
-            viewer.open_study(study)
+            viewer.open_study(study, afresh=True)
         viewer.said.clear()
         print(f"\n{modality} {description}")
         viewer.show(description)
@@ -71,7 +72,9 @@ def _look_at(viewer: Viewer, study: str, out: Path) -> None:
         if viewer.arrows.count():
             print("  opens at", viewer.place(), viewer.written())
             for step in range(1, STEPS):
-                print("  then", viewer.step(), viewer.written())
+                viewer.step()
+                viewer.settled()
+                print("  then", viewer.place(), viewer.written())
                 viewer.screenshot(out / f"{name}-{step}.png")
         elif viewer.page.locator("[data-cy='viewport-overlay-bottom-right']").count():
             print("  opens at", viewer.place())

@@ -13,13 +13,15 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from tests.e2e.peers import DICOMWEB, wait_for
+from tests.e2e.peers import DICOMWEB
+
+T = TypeVar("T")
 
 OHIF = Path(__file__).resolve().parents[2] / ".viewer" / "ohif" / "dist"
 """Where `get-ohif` beside this file puts it."""
@@ -80,6 +82,12 @@ class _Site(SimpleHTTPRequestHandler):
             if not Path(self.translate_path(self.path)).is_file():
                 self.path = "/index.html"  # a page of the application
             super().do_GET()
+
+    def end_headers(self) -> None:
+        # Files are named by their content: the browser need not ask for them again.
+        is_bundle = not self.path.startswith(("/dicom-web", "/app-config.js", "/index.html"))
+        self.send_header("Cache-Control", "max-age=3600" if is_bundle else "no-store")
+        super().end_headers()
 
     def _forward(self) -> None:
         request = urllib.request.Request(self.archive + self.path)
@@ -143,20 +151,25 @@ class Viewer:
     """Warnings and errors on the console, and requests that failed."""
     errors: list[str] = field(default_factory=list)
     """Those of them that are errors."""
+    study: str | None = None
+    """The one that is open."""
 
     def open_list(self) -> list[list[str]]:
         """Open the list of studies: its rows, cell by cell."""
         self.page.goto(f"{self.address}/")
+        self.study = None
         rows = self.page.locator("tbody tr[aria-selected]")
         expect(rows.first).to_be_visible()
         return [row.locator("td").all_inner_texts() for row in rows.all()]
 
-    def open_study(self, study: str) -> None:
-        """Open a study and wait until its first series is shown."""
+    def open_study(self, study: str, *, afresh: bool = False) -> None:
+        """Open a study, where it is not open, and wait until its first series is shown."""
+        if study == self.study and not afresh:
+            return
         self.page.goto(f"{self.address}/viewer?StudyInstanceUIDs={study}")
         expect(self.thumbnails.first).to_be_visible()
         self.place()
-        self.page.wait_for_load_state("networkidle")
+        self.study = study
 
     @property
     def thumbnails(self) -> Locator:
@@ -185,7 +198,6 @@ class Viewer:
             has_not=self.page.locator("[data-cy^='viewport-overlay']")
         )
         expect(title.or_(self.arrows).or_(report).first).to_be_visible()
-        self.page.wait_for_load_state("networkidle")
 
     @property
     def arrows(self) -> Locator:
@@ -220,39 +232,44 @@ class Viewer:
         """What is written beside the regions of a structured report."""
         return [text for text in self.page.locator("svg text").all_text_contents() if text]
 
-    def step(self) -> Place:
-        """Go to the next measurement of a structured report; where the viewport is then."""
+    def step(self) -> None:
+        """Go to the next measurement of a structured report."""
         self.arrows.click()
-        self.settled()
-        return self.place()
 
     def scroll(self, images: int) -> Place:
-        """Scroll the stack."""
-        before = self.place()
+        """Scroll the stack towards its end."""
         self.viewport.hover()
-        for _ in range(abs(images)):
-            self.page.mouse.wheel(0, 100 if images > 0 else -100)
-            before = wait_for(
-                lambda was=before: place if (place := self.place()) != was else None, PATIENCE_S
-            )
-        return before
+        for _ in range(images):
+            was = self.place()
+            self.page.mouse.wheel(0, 100)
+            self.until(self.place, lambda now, was=was: now != was)
+        return self.place()
 
     def picture(self) -> np.ndarray:
         """What the viewport shows: uint8, shape (rows, columns, 3)."""
-        with Image.open(BytesIO(self.viewport.screenshot())) as image:
+        box = self.viewport.bounding_box()
+        assert box is not None
+        with Image.open(BytesIO(self.page.screenshot(clip=box))) as image:
             return np.asarray(image.convert("RGB"))
+
+    def until(self, look: Callable[[], T], is_right: Callable[[T], bool]) -> T:
+        """Look until what is seen is right; after some time, what was seen last."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not is_right(seen := look()) and time.monotonic() < deadline:
+            self.page.wait_for_timeout(100)  # the browser needs its turns to draw
+        return seen
 
     def settled(self, is_right: Callable[[np.ndarray], bool] = lambda _: True) -> np.ndarray:
         """The picture once it is right and no longer changes."""
-        deadline = time.monotonic() + PATIENCE_S
         before = self.picture()
-        while True:
-            self.page.wait_for_timeout(150)  # the browser needs its turns to draw
-            after = self.picture()
-            if np.array_equal(before, after) and is_right(after):
-                return after
-            assert time.monotonic() < deadline, "the viewport does not come to rest as it should"
+
+        def is_at_rest(after: np.ndarray) -> bool:
+            nonlocal before
+            same = np.array_equal(before, after)
             before = after
+            return same and is_right(after)
+
+        return self.until(self.picture, is_at_rest)
 
     def screenshot(self, path: Path) -> None:
         """Keep the whole page as a PNG of few colours."""
@@ -280,6 +297,7 @@ def browser(address: str) -> Iterator[Viewer]:
             executable_path=CHROMIUM,
             args=[
                 "--no-sandbox",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
                 "--use-gl=angle",
                 "--use-angle=swiftshader",
                 "--enable-unsafe-swiftshader",
@@ -300,10 +318,6 @@ def browser(address: str) -> Iterator[Viewer]:
                     if answer.status >= 400
                     else None
                 ),
-            )
-            page.route(
-                lambda url: url.startswith("http") and not url.startswith(address),
-                lambda route: route.abort(),
             )
             yield viewer
         finally:
