@@ -104,7 +104,7 @@ def phantom_study(
     round_trip: Callable[[Sequence[Path]], Study], tmp_path_factory: pytest.TempPathFactory
 ) -> Study:
     """A synthetic head with a bleed, of a patient with a Japanese name."""
-    phantom = make_phantom(11, size=128, findings=(Label.INTRAPARENCHYMAL,))
+    phantom = make_phantom(11, size=256, findings=(Label.INTRAPARENCHYMAL,))
     files = write_dicom(phantom, tmp_path_factory.mktemp("phantom"))
     study, series = generate_uid(), generate_uid()
     for file in files:

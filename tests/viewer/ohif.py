@@ -29,7 +29,7 @@ OHIF = Path(__file__).resolve().parents[2] / ".viewer" / "ohif" / "dist"
 CHROMIUM = shutil.which("chromium")
 SIZE = {"width": 1400, "height": 900}
 PATIENCE_S = 60
-COLOURS = 64
+COLOURS = 96
 """Of a screenshot that is kept."""
 
 _CONFIG = """window.config = {
@@ -275,9 +275,10 @@ class Viewer:
         """Keep the whole page as a PNG of few colours."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(BytesIO(self.page.screenshot())) as image:
-            image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(
-                path, optimize=True
+            few = image.convert("RGB").quantize(
+                COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
             )
+            few.save(path, optimize=True)
 
     def _hear(self, line: ConsoleMessage) -> None:
         if line.type in {"warning", "error"}:
