@@ -14,6 +14,7 @@ Capture Image IOD (A.8.5), their modules (C.8.6).
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,9 @@ _TRANSFER_SYNTAXES = {
     Compression.JPEG_2000: JPEG2000Lossless,
 }
 
+_LARGEST = 2**31 - 1
+"""Bytes of pixels in an object; many readers hold lengths in 32 bits with a sign."""
+
 
 def build_captures(
     origin: Origin, settings: ReportSettings, *, revision: int, created: datetime
@@ -80,6 +84,7 @@ def build_captures(
         The judgement and what it was made from.
     settings : ReportSettings
         Whether there is one object or one for each picture, and how they are compressed.
+        What is too large for one object is in one for each picture all the same.
     revision : int
         From 1.
     created : datetime.datetime
@@ -91,7 +96,8 @@ def build_captures(
         A file's name and content: the summary, then the slices from foot to head.
     """
     drawn = _Drawn(origin)
-    if settings.capture is CaptureForm.MULTI_FRAME:
+    fits = drawn.nbytes <= _LARGEST
+    if settings.capture is CaptureForm.MULTI_FRAME and fits:
         capture = _multi_frame(drawn, revision=revision, created=created)
         compress(capture, settings.compression)
         yield "sc.dcm", capture
@@ -139,6 +145,11 @@ class _Drawn:
             origin.judgement, origin.volume.hu, origin.volume.spacing_mm
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Of all pictures together."""
+        return prod(self._pictures.shape) * (len(self.numbers) + 1)
+
     def picture(self, number: int) -> np.ndarray:
         """uint8, shape (rows, columns, 3)."""
         if number == 0:
@@ -170,7 +181,8 @@ def _single_frame(drawn: _Drawn, number: int, *, revision: int, created: datetim
     slices = origin.judgement.slices
     shown = slices if number == 0 else slices[number - 1 : number]
     capture.InstanceNumber = 0 if number == 0 else drawn.numbers[number - 1]
-    fill_capture(capture, origin, shown, _derivation(origin))
+    what = "Summary of the series" if number == 0 else "Slice"
+    fill_capture(capture, origin, shown, _derivation(origin, what))
     edges = Edges() if number == 0 else drawn.edges(number)
     capture.PatientOrientation = [edges.right, edges.bottom] if edges.right else None
     fill_pixels(capture, drawn.picture(number))
@@ -182,23 +194,23 @@ def _multi_frame(drawn: _Drawn, *, revision: int, created: datetime) -> FileData
     origin = drawn.origin
     capture = new_result(origin, _MULTI_FRAME, 1, revision=revision, created=created)
     slices = origin.judgement.slices
-    fill_capture(capture, origin, slices, _derivation(origin))
+    fill_capture(capture, origin, slices, _derivation(origin, "Summary and slices"))
     capture.PatientOrientation = None
-    order = [0, *(index + 1 for index in np.argsort(drawn.numbers))]
     fill_pixels(capture, drawn.picture(0))
     # Multi-frame (C.7.6.6), SC Multi-frame Image (C.8.6.3), SC Multi-frame Vector (C.8.6.4)
-    capture.NumberOfFrames = len(order)
+    capture.NumberOfFrames = 1 + len(slices)
     capture.FrameIncrementPointer = Tag("PageNumberVector")
     capture.PageNumberVector = [0, *sorted(drawn.numbers)]
-    capture.PixelData = b"".join(drawn.picture(number).tobytes() for number in order)
+    frames = (drawn.picture(index + 1).tobytes() for index in np.argsort(drawn.numbers))
+    capture.PixelData = b"".join([capture.PixelData, *frames])
     return capture
 
 
-def _derivation(origin: Origin) -> str:
+def _derivation(origin: Origin, what: str) -> str:
     model = origin.model
     return (
-        f"Slice in the brain window, with the probabilities of model {model.name} "
-        f"{plain(model.version)} ({model.digest[:12]}) beside it; {NOT_FOR_CLINICAL_USE}"
+        f"{what} in the brain window, with the probabilities of model {model.name} "
+        f"{plain(model.version)} ({model.digest[:12]}) beside; {NOT_FOR_CLINICAL_USE}"
     )
 
 

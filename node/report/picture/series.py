@@ -63,6 +63,12 @@ class SeriesPictures:
         return np.asarray(canvas.picture)
 
     @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns and colours of every picture."""
+        columns, rows = (round(length * self._unit) for length in SIZE)
+        return rows + rows % 2, columns + columns % 2, 3
+
+    @cached_property
     def _unit(self) -> float:
         """Pixels for a length: a slice of more than 512 pixels gets larger type with it."""
         return max(1.0, max(draw_brain_window(self.hu[0], self.spacing_mm).size) / SLICE)
@@ -82,6 +88,5 @@ class SeriesPictures:
         )
 
     def _canvas(self) -> Canvas:
-        width, height = (round(length * self._unit) for length in SIZE)
-        picture = Image.new("RGB", (width + width % 2, height + height % 2), GROUND)
-        return Canvas(picture, self._unit)
+        rows, columns, _ = self.shape
+        return Canvas(Image.new("RGB", (columns, rows), GROUND), self._unit)

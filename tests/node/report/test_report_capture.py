@@ -183,3 +183,12 @@ def test_a_multi_frame_capture_holds_the_summary_and_the_slices_in_the_source_s_
     for frame, single in zip(capture.pixel_array[1:], singles[:0:-1], strict=True):
         assert np.array_equal(frame, single.pixel_array)
     assert capture.SeriesInstanceUID != singles[0].SeriesInstanceUID
+
+
+def test_what_is_too_large_for_one_object_comes_in_one_for_each_picture(
+    case, made, tmp_path, monkeypatch
+):
+    pixels = sum(capture.pixel_array.nbytes for capture in made)
+    for largest, expected in ((pixels, 1), (pixels - 1, len(made))):
+        monkeypatch.setattr("node.report.capture._LARGEST", largest)
+        assert len(captures(case, tmp_path / str(largest), capture="multi-frame")) == expected
