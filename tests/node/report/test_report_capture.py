@@ -1,5 +1,6 @@
 """Secondary captures: what they say of themselves, their numbers, their pixels."""
 
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -192,3 +193,30 @@ def test_what_is_too_large_for_one_object_comes_in_one_for_each_picture(
     for largest, expected in ((pixels, 1), (pixels - 1, len(made))):
         monkeypatch.setattr("node.report.capture._LARGEST", largest)
         assert len(captures(case, tmp_path / str(largest), capture="multi-frame")) == expected
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy")
+@pytest.mark.parametrize("compression", ["none", "rle", "jpeg-ls", "jpeg-2000"])
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("single-frame", "SCImage"), ("multi-frame", "MultiframeTrueColorSCImage")],
+)
+def test_dciodvfy_has_nothing_to_say(case, tmp_path, compression, form, kind):
+    captures(case, tmp_path, compression=compression, capture=form)
+    files = sorted(tmp_path.glob("sc*.dcm"))
+    assert len(files) == (1 if form == "multi-frame" else 1 + len(case.volume))
+    for file in files:
+        done = subprocess.run(["dciodvfy", file], check=False, capture_output=True, text=True)
+        assert done.stderr.split() == [kind]
+        assert done.returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="no dciodvfy")
+def test_dciodvfy_would_see_a_fault(capture, tmp_path):
+    broken = pydicom.dcmread(capture.filename)
+    del broken.ConversionType
+    broken.save_as(tmp_path / "broken.dcm")
+    done = subprocess.run(
+        ["dciodvfy", tmp_path / "broken.dcm"], check=False, capture_output=True, text=True
+    )
+    assert "ConversionType" in done.stderr
