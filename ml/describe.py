@@ -98,10 +98,7 @@ class Preprocess(nn.Module):
         channels = torch.stack([window.apply(values) for window in self.windows], dim=1)
         rows, columns = channels.shape[-2:]
         if rows != columns:
-            across, down = max(rows - columns, 0), max(columns - rows, 0)
-            channels = pad(
-                channels, (across // 2, across - across // 2, down // 2, down - down // 2)
-            )
+            channels = pad(channels, _square_padding(rows, columns))
         size = (self.input_size, self.input_size)
         if channels.shape[-2:] != size:
             channels = interpolate(
@@ -112,6 +109,33 @@ class Preprocess(nn.Module):
     def normalise(self, windowed: torch.Tensor) -> torch.Tensor:
         """Take the mean of each channel away and divide by its deviation."""
         return ((windowed - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+
+
+def onto_slice(maps: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Lay maps of what the network sees over the slice: the way back of `Preprocess`.
+
+    Parameters
+    ----------
+    maps : torch.Tensor
+        Shape (n, height, width), of the whole square that the network sees.
+    rows, columns : int
+        Of the slice.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape (n, rows, columns).
+    """
+    side = max(rows, columns)
+    square = interpolate(maps[:, None], size=(side, side), mode="bilinear", align_corners=False)
+    left, _, top, _ = _square_padding(rows, columns)
+    return square[:, 0, top : top + rows, left : left + columns]
+
+
+def _square_padding(rows: int, columns: int) -> tuple[int, int, int, int]:
+    """What makes a slice square: pixels at its left, right, top and bottom."""
+    across, down = max(rows - columns, 0), max(columns - rows, 0)
+    return across // 2, across - across // 2, down // 2, down - down // 2
 
 
 @dataclass(frozen=True)
@@ -184,27 +208,38 @@ class Describer:
         """
         parts = []
         for start in range(0, len(hu), self.batch_size):
-            # A copy: `hu` may be a file that is mapped to memory for reading only.
-            batch = torch.tensor(hu[start : start + self.batch_size]).to(self.device)
-            ways = [self._run(batch)]
-            if self.flip:
-                ways.append(self._run(batch.flip(-1)))
-            parts.append([torch.stack(way).mean(dim=0) for way in zip(*ways, strict=True)])
+            windowed = self.window(hu[start : start + self.batch_size])
+            parts.append(self.describe_windowed(windowed))
             if progress is not None:
                 progress(min(start + self.batch_size, len(hu)))
-        logits, features = (torch.cat(column) for column in zip(*parts, strict=True))
+        return Described(
+            torch.cat([part.logits for part in parts]),
+            torch.cat([part.features for part in parts]),
+        )
+
+    def window(self, hu: np.ndarray) -> torch.Tensor:
+        """Window a batch of slices (`Preprocess.window`), on the device."""
+        # A copy: `hu` may be a file that is mapped to memory for reading only.
+        return self._preprocess.window(torch.tensor(hu).to(self.device))
+
+    def describe_windowed(self, windowed: torch.Tensor) -> Described:
+        """Describe a batch of slices that `window` has made; it can be differentiated."""
+        ways = [windowed, windowed.flip(-1)] if self.flip else [windowed]
+        runs = [self._run(self._preprocess.normalise(way)) for way in ways]
+        logits, features = (torch.stack(said).mean(dim=0) for said in zip(*runs, strict=True))
         return Described(logits, features)
 
-    def _run(self, hu: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pooled = [torch.zeros(len(hu), 0, device=self.device)]
+    def _run(self, slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        pooled = [torch.zeros(len(slices), 0, device=self.device)]
 
         def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             pooled[0] = inputs[0].flatten(1).float()
 
         hook = self._last.register_forward_pre_hook(keep) if self._last else None
-        slices = self._preprocess(hu)
+        # Small gradients would be lost in half precision.
+        half = self.device.type == "cuda" and not torch.is_grad_enabled()
         try:
-            with torch.autocast(self.device.type, torch.float16, self.device.type == "cuda"):
+            with torch.autocast(self.device.type, torch.float16, half):
                 logits = self._backbone(slices)
         finally:
             if hook is not None:

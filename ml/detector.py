@@ -53,6 +53,8 @@ class Detector:
             features=bundle.fusion.features > 0,
         )
         self._fusion = bundle.fusion.to(self.device)
+        for stage in (bundle.backbone, bundle.fusion):  # it judges and does not learn
+            stage.requires_grad_(False)
 
     def describe(self, hu: np.ndarray, progress: Callable[[int], None] | None = None) -> Described:
         """Stage 1, each slice once.
@@ -66,6 +68,14 @@ class Detector:
         """
         return self._describer.describe(hu, progress)
 
+    def window(self, hu: np.ndarray) -> torch.Tensor:
+        """What stage 1 sees of a batch of slices (`ml.describe.Preprocess.window`)."""
+        return self._describer.window(hu)
+
+    def describe_windowed(self, windowed: torch.Tensor) -> Described:
+        """Stage 1 on a batch that `window` has made; it can be differentiated."""
+        return self._describer.describe_windowed(windowed)
+
     @torch.inference_mode()
     def fuse(self, series: Described) -> np.ndarray:
         """Stage 2 on what stage 1 said of a whole series.
@@ -73,10 +83,21 @@ class Detector:
         Returns
         -------
         numpy.ndarray
-            Probabilities, float32, shape (n, 6).
+            Probabilities, float32, shape (n, 6), columns as `ml.labels.LABELS`.
+
+        Raises
+        ------
+        IchnodeError
+            If a probability is not a number.
         """
-        logits = self._fusion.judge(series) / self.bundle.manifest.temperature
-        return logits.sigmoid().cpu().numpy()
+        probabilities = self.logits(series).sigmoid().cpu().numpy()
+        if not np.isfinite(probabilities).all():
+            raise IchnodeError("the model gave a probability that is not a number")
+        return probabilities
+
+    def logits(self, series: Described) -> torch.Tensor:
+        """What the probabilities are the sigmoid of, shape (n, 6); it can be differentiated."""
+        return self._fusion.judge(series) / self.bundle.manifest.temperature
 
     def detect(self, volume: Volume, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Judge every slice of a volume.
@@ -91,7 +112,4 @@ class Detector:
         IchnodeError
             If a probability is not a number.
         """
-        probabilities = self.fuse(self.describe(volume.hu, progress))
-        if not np.isfinite(probabilities).all():
-            raise IchnodeError("the model gave a probability that is not a number")
-        return probabilities
+        return self.fuse(self.describe(volume.hu, progress))
