@@ -12,9 +12,13 @@ from datetime import UTC, datetime, timedelta
 
 from ml.errors import first_line
 from node.assemble import assemble
+from node.headers import read_headers
 from node.hints import Hints, Queue
-from node.ledger import HINT_S, Ledger, Revision, State
-from node.settings import Settings
+from node.judgement import digest_of_instances
+from node.ledger import HINT_S, Ledger, Result, Revision, State
+from node.report import Kind, build_notice
+from node.results import predecessors, recorded
+from node.settings import Notices, Settings
 from node.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -43,7 +47,13 @@ class Sweeper:
     def run(self, stop: threading.Event) -> None:
         """Sweep at every interval; an error is logged and does not end it."""
         while not stop.wait(INTERVAL_S):
-            for step in (self.assemble, self.take_back, self.hint_analyze, self.hint_deliver):
+            for step in (
+                self.assemble,
+                self.take_back,
+                self.explain,
+                self.hint_analyze,
+                self.hint_deliver,
+            ):
                 self._guard(step)
 
     def _guard(self, step: Callable[[], None]) -> None:
@@ -76,6 +86,48 @@ class Sweeper:
             log.warning("the worker of series %s is silent", revision.series_instance_uid)
             if self.ledger.take_back(revision, self.settings.analyze.max_attempts):
                 self.hints.analyze(revision.id)
+
+    def explain(self) -> None:
+        """Report on what has ended without a result: silence would read as negative."""
+        for revision in (*self.ledger.due(State.SKIPPED), *self.ledger.due(State.FAILED)):
+            results: list[Result] = []
+            said = ""
+            if self._is_to_be_explained(revision):
+                try:
+                    results = self._notice(revision)
+                    said = "a notice says so"
+                except Exception as error:  # what could not be analyzed may be odd in any way
+                    said = f"no notice can be made: {type(error).__name__}"
+                    log.warning("series %s: %s", revision.series_instance_uid, said)
+            destinations = [destination.name for destination in self.settings.destinations]
+            if self.ledger.explain(revision, results, destinations, said) and results:
+                for destination in destinations:
+                    self.hints.deliver(revision.id, destination)
+
+    def _is_to_be_explained(self, revision: Revision) -> bool:
+        wanted = self.settings.report.not_analyzed
+        return (
+            wanted is Notices.ALL or (wanted is Notices.FAILED and revision.state is State.FAILED)
+        ) and self.ledger.is_newest(revision)
+
+    def _notice(self, revision: Revision) -> list[Result]:
+        instances = self.ledger.instances(revision)
+        series = read_headers([self.spool.path(instance.path) for instance in instances])
+        names = revision.study_instance_uid, revision.series_instance_uid
+        objects = build_notice(
+            [h for h in series.headers if str(h.get("SeriesInstanceUID", "")) == names[1]],
+            self.spool.results_folder(*names, revision.number),
+            study_instance_uid=names[0],
+            series_instance_uid=names[1],
+            input_digest=digest_of_instances((i.sop_instance_uid, i.digest) for i in instances),
+            reason=revision.reason or str(revision.state),
+            detail=revision.detail or "",
+            revision=revision.number,
+            predecessor=predecessors(self.ledger, revision).get(Kind.NOTICE),
+            # Not the clock: doing this step again must give the same bytes.
+            created=revision.last_instance_at.astimezone(),
+        )
+        return recorded(objects, self.spool)
 
     def hint_analyze(self) -> None:
         """Send lost hints about ready series again."""

@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ml.errors import IchnodeError, first_line
 from node.analyze import Analysis, Analyzer, analyze
@@ -16,7 +15,8 @@ from node.headers import read_headers
 from node.hints import Hints, Queue, celery_app, task_name
 from node.judgement import digest_of_instances
 from node.ledger import Claim, Ledger, Result, open_ledger
-from node.report import Kind, ResultObject, ResultReference, build
+from node.report import build
+from node.results import predecessors, recorded
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, write_durably
 from node.summary import maxima, model_json, series_json
@@ -107,7 +107,6 @@ class Worker:
         folder = self.spool.results_folder(
             revision.study_instance_uid, revision.series_instance_uid, revision.number
         )
-        before = self.ledger.predecessor(revision, Kind.STRUCTURED_REPORT)
         objects = build(
             analysis.judgement,
             analysis.volume,
@@ -115,11 +114,7 @@ class Worker:
             folder,
             settings=self.settings.report,
             revision=revision.number,
-            predecessor=None
-            if before is None
-            else ResultReference(
-                before.series_instance_uid, before.sop_class_uid, before.sop_instance_uid
-            ),
+            predecessors=predecessors(self.ledger, revision),
             # Not the clock: doing this step again must give the same bytes.
             created=revision.last_instance_at.astimezone(),
         )
@@ -128,7 +123,7 @@ class Worker:
             "series": [series_json(analysis.judgement)],
         }
         write_durably(folder / PROBABILITIES, json.dumps(document, indent=1).encode())
-        return [_as_result(item, self.spool.results) for item in objects]
+        return recorded(objects, self.spool)
 
     def _after_unexpected(self, claim: Claim, error: Exception) -> None:
         detail = f"{type(error).__name__}: {first_line(error)}"
@@ -168,16 +163,6 @@ class Worker:
 def _reason(error: IchnodeError) -> str:
     """An error as a word for the ledger: PixelError becomes pixel-error."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
-
-
-def _as_result(item: ResultObject, results: Path) -> Result:
-    return Result(
-        item.kind,
-        item.series_instance_uid,
-        item.sop_class_uid,
-        item.sop_instance_uid,
-        item.path.relative_to(results),
-    )
 
 
 def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.database import HINT_S, Database
 from node.ledger.records import (
+    DeliveryState,
     Result,
     Revision,
     State,
@@ -89,25 +90,20 @@ class Analyzing(Database):
             if moved.rowcount == 0:
                 return False
             self.note(connection, claim.revision.id, State.REPORTED, None, now)
-            for item in results:
-                result_id = connection.execute(
-                    sa.insert(schema.result)
-                    .values(
-                        revision_id=claim.revision.id,
-                        kind=item.kind,
-                        series_instance_uid=item.series_instance_uid,
-                        sop_class_uid=item.sop_class_uid,
-                        sop_instance_uid=item.sop_instance_uid,
-                        path=str(item.path),
-                    )
-                    .returning(schema.result.c.id)
-                ).scalar_one()
-                self.plan(connection, claim.revision.id, result_id, destinations, now)
+            # A notice that was not sent yet is not true any more.
+            connection.execute(
+                sa.delete(schema.delivery).where(
+                    schema.delivery.c.revision_id == claim.revision.id,
+                    schema.delivery.c.state != DeliveryState.SENT,
+                )
+            )
+            self.record(connection, claim.revision.id, results, destinations, now)
         return True
 
     def fail(self, claim: Claim, reason: str, detail: str) -> bool:
         """End a revision that cannot be analyzed; `retry` begins again."""
-        return self._leave(claim, State.FAILED, reason=reason, detail=detail, due_at=None)
+        due_at = self.clock()  # to be explained
+        return self._leave(claim, State.FAILED, reason=reason, detail=detail, due_at=due_at)
 
     def yield_claim(self, claim: Claim, detail: str, pause_s: float) -> bool:
         """Give a revision back, to be tried again after a pause."""
@@ -146,7 +142,7 @@ class Analyzing(Database):
                 still_due=True,
                 reason="worker-lost",
                 detail=f"{revision.attempts} workers died or hung with it",
-                due_at=None,
+                due_at=self.clock(),  # to be explained
             )
         return self._leave(claim, State.READY, still_due=True, due_at=self.clock() + HINT_S)
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.database import HINT_S, MOST_AT_ONCE, Database
 from node.ledger.records import (
+    Result,
     Revision,
     State,
 )
@@ -63,5 +64,35 @@ class Assembling(Database):
             reason=reason,
             detail=detail,
             warnings=list(warnings),
-            due_at=None,
+            due_at=self.clock(),  # to be explained
         )
+
+    def explain(
+        self, revision: Revision, results: Sequence[Result], destinations: Sequence[str], said: str
+    ) -> bool:
+        """Note that a revision without a result was explained, and plan to send the notice.
+
+        Its state stays what it is. Without results it is noted that nothing is sent.
+
+        Returns
+        -------
+        bool
+            False if it was explained already or goes on; then nothing was written.
+        """
+        now = self.clock()
+        with self.engine.begin() as connection:
+            explained = connection.execute(
+                sa.update(_revision)
+                .where(
+                    _revision.c.id == revision.id,
+                    _revision.c.state == revision.state,
+                    _revision.c.due_at <= now,
+                )
+                .values(due_at=None)
+            )
+            if explained.rowcount == 0:
+                return False
+            if said:
+                self.note(connection, revision.id, revision.state, said, now)
+            self.record(connection, revision.id, results, destinations, now)
+        return True

@@ -163,6 +163,39 @@ class Database:
             )
         )
 
+    def record(
+        self,
+        connection: sa.Connection,
+        revision_id: int,
+        results: Sequence[Result],
+        destinations: Sequence[str],
+        now: float,
+    ) -> None:
+        """Write down results of a revision and plan that they go to destinations."""
+        for item in results:
+            known = connection.execute(
+                sa.select(schema.result.c.id).where(
+                    schema.result.c.revision_id == revision_id,
+                    schema.result.c.sop_instance_uid == item.sop_instance_uid,
+                )
+            ).scalar()
+            result_id = (
+                known
+                or connection.execute(
+                    sa.insert(schema.result)
+                    .values(
+                        revision_id=revision_id,
+                        kind=item.kind,
+                        series_instance_uid=item.series_instance_uid,
+                        sop_class_uid=item.sop_class_uid,
+                        sop_instance_uid=item.sop_instance_uid,
+                        path=str(item.path),
+                    )
+                    .returning(schema.result.c.id)
+                ).scalar_one()
+            )
+            self.plan(connection, revision_id, result_id, destinations, now)
+
     def plan(
         self,
         connection: sa.Connection,

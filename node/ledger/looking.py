@@ -93,8 +93,19 @@ class Looking(Database):
             ).all()
         return [as_result(row) for row in rows]
 
-    def predecessor(self, revision: Revision, kind: str) -> Result | None:
-        """The result of a kind that the last reported revision before this one has."""
+    def predecessor(
+        self, revision: Revision, kind: str, interim: str | None = None
+    ) -> Result | None:
+        """The last result of a kind that the series had before this revision was reported.
+
+        Parameters
+        ----------
+        revision : Revision
+        kind : str
+            Of results of earlier revisions.
+        interim : str, optional
+            Of results that stood for a report, in this revision too.
+        """
         before = _revision.alias()
         with self.reading() as connection:
             row = connection.execute(
@@ -103,11 +114,13 @@ class Looking(Database):
                 .join(_revision, _revision.c.series_id == before.c.series_id)
                 .where(
                     _revision.c.id == revision.id,
-                    before.c.number < revision.number,
-                    before.c.state.in_([State.REPORTED, State.DELIVERED]),
-                    schema.result.c.kind == kind,
+                    before.c.number <= revision.number,
+                    sa.or_(
+                        sa.and_(before.c.number < revision.number, schema.result.c.kind == kind),
+                        schema.result.c.kind == interim,
+                    ),
                 )
-                .order_by(before.c.number.desc())
+                .order_by(schema.result.c.id.desc())
                 .limit(1)
             ).first()
         return None if row is None else as_result(row)

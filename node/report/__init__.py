@@ -20,7 +20,7 @@ Everything is a function of its arguments: the same judgement, sources, settings
 and time write the same bytes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -64,7 +64,7 @@ def build(
     *,
     settings: ReportSettings | None = None,
     revision: int = 1,
-    predecessor: ResultReference | None = None,
+    predecessors: Mapping[Kind, ResultReference] | None = None,
     created: datetime,
 ) -> list[ResultObject]:
     """Write the results of a judgement.
@@ -83,8 +83,8 @@ def build(
         Which results there are to be, and in what form.
     revision : int
         From 1; grows when the series is judged again with more instances.
-    predecessor : ResultReference, optional
-        The structured report of the revision before.
+    predecessors : mapping, optional
+        By kind of report the one that it replaces.
     created : datetime.datetime
         The date and time that the results carry.
 
@@ -103,7 +103,7 @@ def build(
     settings = settings or ReportSettings()
 
     def datasets() -> Iterator[tuple[Kind, str, Dataset]]:
-        form = settings.structured_report
+        form, before = settings.structured_report, predecessors or {}
         reports: list[tuple[Kind, str, Callable[..., FileDataset]]] = [
             (Kind.STRUCTURED_REPORT, "sr.dcm", partial(build_findings_report, form=form)),
             (Kind.SLICE_REPORT, "slices.dcm", partial(build_slice_report, form=form)),
@@ -114,7 +114,9 @@ def build(
             yield (
                 kind,
                 name,
-                build_report(origin, revision=revision, predecessor=predecessor, created=created),
+                build_report(
+                    origin, revision=revision, predecessor=before.get(kind), created=created
+                ),
             )
         for name, capture in build_captures(origin, settings, revision=revision, created=created):
             yield Kind.SECONDARY_CAPTURE, name, capture
@@ -149,8 +151,10 @@ def build_notice(
         Stands for the set of its instances.
     reason, detail : str
         Why, as a word and in a sentence; both go into the report.
-    revision, predecessor, created
+    revision, created
         As `build` takes them.
+    predecessor : ResultReference, optional
+        The notice or report that it replaces.
 
     Raises
     ------
@@ -161,7 +165,9 @@ def build_notice(
     notice = build_notice_report(
         series, reason, detail, revision=revision, predecessor=predecessor, created=created
     )
-    return [_kept(Kind.NOTICE, "notice.dcm", notice, folder, series)]
+    # A series may fail again for another reason, while the notice before is still on its way.
+    name = f"notice-{notice.SOPInstanceUID[-8:]}.dcm"
+    return [_kept(Kind.NOTICE, name, notice, folder, series)]
 
 
 def _kept(kind: Kind, name: str, dataset: Dataset, folder: Path, basis: Basis) -> ResultObject:

@@ -315,7 +315,7 @@ def test_a_slice_that_came_meanwhile_keeps_a_revision_from_being_ready(ledger: L
     assert found(ledger, seen.id).state is State.RECEIVING
 
 
-def test_a_skipped_revision_says_why_and_is_never_due(ledger: Ledger, clock: Clock) -> None:
+def test_a_skipped_revision_says_why_and_is_due_for_nothing_but_that(ledger: Ledger, clock: Clock) -> None:
     revision = receive(ledger)
     assert ledger.skip(revision, "contrast", "the description says 'C+'", ["odd"])
     skipped = found(ledger, revision.id)
@@ -323,6 +323,7 @@ def test_a_skipped_revision_says_why_and_is_never_due(ledger: Ledger, clock: Clo
     assert skipped.detail == "the description says 'C+'"
     assert skipped.warnings == ("odd",)
     assert ledger.history(revision)[-1].detail == skipped.detail
+    assert ledger.explain(skipped, [], [], "")
     clock.pass_s(1e6)
     assert all(ledger.due(state) == [] for state in State)
 
@@ -442,6 +443,72 @@ def test_the_predecessor_is_the_last_reported_revision_and_no_other(ledger: Ledg
     assert ledger.report(claim(ledger, third), results(mark="7"), [], warnings=[], maxima=MAXIMA)
     fourth = found(ledger, ledger.store(instance(7), QUIET_S).revision_id)
     assert ledger.predecessor(fourth, "sr") == results(mark="7")[0]
+
+
+# -- explain -------------------------------------------------------------------
+
+NOTICE = Result("notice", "1.8.0", "1.2.840.3", "1.8.0.1", Path("notice.dcm"))
+
+
+def make_failed(ledger: Ledger) -> Revision:
+    taken = claim(ledger, make_ready(ledger))
+    assert ledger.fail(taken, "pixel-error", "too many slices cannot be read")
+    return found(ledger, taken.revision.id)
+
+
+def test_what_was_skipped_or_has_failed_is_due_to_be_explained_once(ledger: Ledger) -> None:
+    skipped = receive(ledger, series="1.2.3.5")
+    assert ledger.skip(skipped, "contrast", "", [])
+    failed = make_failed(ledger)
+    assert [r.id for r in ledger.due(State.SKIPPED)] == [skipped.id]
+    assert [r.id for r in ledger.due(State.FAILED)] == [failed.id]
+
+    assert ledger.explain(failed, [NOTICE], ["pacs", "mirror"], "a notice says so")
+    assert not ledger.explain(failed, [NOTICE], ["pacs", "mirror"], "a notice says so")
+
+    assert ledger.due(State.FAILED) == []
+    assert found(ledger, failed.id).state is State.FAILED
+    assert ledger.results(failed) == [NOTICE]
+    assert sorted(d.destination for d in ledger.deliveries(failed)) == ["mirror", "pacs"]
+    assert states(ledger, failed).count(State.FAILED) == 2
+
+
+def test_a_notice_that_was_delivered_leaves_the_series_failed(ledger: Ledger) -> None:
+    failed = make_failed(ledger)
+    ledger.explain(failed, [NOTICE], ["pacs"], "")
+    for delivery in take(ledger, failed):
+        ledger.sent(delivery)
+    assert found(ledger, failed.id).state is State.FAILED
+
+
+def test_a_series_that_goes_on_is_not_explained(ledger: Ledger) -> None:
+    failed = make_failed(ledger)
+    assert ledger.retry(failed, [])
+    assert not ledger.explain(failed, [NOTICE], ["pacs"], "")
+    assert ledger.deliveries(failed) == []
+
+
+def test_a_report_takes_the_place_of_a_notice(ledger: Ledger) -> None:
+    failed = make_failed(ledger)
+    ledger.explain(failed, [NOTICE], ["pacs"], "")
+    assert ledger.retry(failed, [])
+    assert ledger.predecessor(failed, "sr") is None
+    assert ledger.predecessor(failed, "sr", interim="notice") == NOTICE
+    assert report(ledger, claim(ledger, found(ledger, failed.id)), "pacs")
+    waiting = {d.result.kind for d in ledger.deliveries(failed)}
+    assert waiting == {"sr", "sc"}  # the notice, not sent yet, is not true any more
+
+
+def test_the_same_notice_is_recorded_once_and_another_one_beside_it(ledger: Ledger) -> None:
+    failed = make_failed(ledger)
+    ledger.explain(failed, [NOTICE], ["pacs"], "")
+    other = replace(NOTICE, sop_instance_uid="1.8.0.2")
+    for notice in (NOTICE, other):
+        assert ledger.retry(found(ledger, failed.id), [])
+        assert ledger.fail(claim(ledger, found(ledger, failed.id)), "error", "")
+        assert ledger.explain(found(ledger, failed.id), [notice], ["pacs"], "")
+    assert ledger.results(failed) == [NOTICE, other]
+    assert len(ledger.deliveries(failed)) == 2
 
 
 # -- deliver -------------------------------------------------------------------

@@ -310,7 +310,7 @@ def test_a_later_revision_names_the_report_before_it(case, results, tmp_path):
     before = results[0]
     assert before.kind is Kind.STRUCTURED_REPORT
     later = case.judged(input_digest=64 * "b").build(
-        tmp_path, revision=2, predecessor=before.reference
+        tmp_path, revision=2, predecessors={before.kind: before.reference}
     )
     document = pydicom.dcmread(later[0].path)
     (study,) = document.PredecessorDocumentsSequence

@@ -1,0 +1,36 @@
+"""Between report and ledger: what was built is recorded, what it replaces is found."""
+
+from collections.abc import Iterable
+
+from node.ledger import Ledger, Result, Revision
+from node.report import Kind, ResultObject, ResultReference
+from node.spool import Spool
+
+
+def recorded(objects: Iterable[ResultObject], spool: Spool) -> list[Result]:
+    """Results as the ledger keeps them, their files below the spool's folder of results."""
+    return [
+        Result(
+            item.kind,
+            item.series_instance_uid,
+            item.sop_class_uid,
+            item.sop_instance_uid,
+            item.path.relative_to(spool.results),
+        )
+        for item in objects
+    ]
+
+
+def predecessors(ledger: Ledger, revision: Revision) -> dict[Kind, ResultReference]:
+    """For each kind of report the one that a new one of the revision replaces.
+
+    A notice that nothing was analyzed is replaced by every report.
+    """
+    found = {}
+    for kind in (Kind.STRUCTURED_REPORT, Kind.SLICE_REPORT, Kind.TEXT_REPORT, Kind.NOTICE):
+        before = ledger.predecessor(revision, kind, interim=Kind.NOTICE)
+        if before is not None:
+            found[kind] = ResultReference(
+                before.series_instance_uid, before.sop_class_uid, before.sop_instance_uid
+            )
+    return found
