@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +158,8 @@ def test_one_truncated_slice_is_left_out_and_the_result_says_so(
     assert "left out" in report.to_json()
 
 
-def test_truncated_neighbours_fail_the_series_by_name(
-    node: Node, new_series: Callable[..., Series]
+def test_truncated_neighbours_fail_the_series_by_name_and_the_archive_is_told(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
 ) -> None:
     def cut(image: Dataset, index: int) -> None:
         if index in (9, 10):
@@ -171,6 +172,10 @@ def test_truncated_neighbours_fail_the_series_by_name(
     revision = node.wait_for(series.series, State.FAILED)
 
     assert revision.detail is not None and cut_uid in revision.detail
+    (notice,) = wait_for(lambda: orthanc.instances_of(series.study), 30, "the notice")
+    assert "NOT ANALYZED" in notice.SeriesDescription
+    assert cut_uid in notice.to_json()
+    assert notice.PatientID == pydicom.dcmread(series.files[0]).PatientID
 
 
 def test_a_series_that_failed_can_be_tried_again_by_command(
@@ -191,7 +196,9 @@ def test_a_series_that_failed_can_be_tried_again_by_command(
 
 
 def states(node: Node, series: Series) -> list[str]:
-    return [event.state.value for event in node.ledger.history(node.revisions(series.series)[0])]
+    """The states that a series went through; what is noted in one of them is left out."""
+    history = node.ledger.history(node.revisions(series.series)[0])
+    return [state for state, _ in groupby(event.state.value for event in history)]
 
 
 def test_the_same_uid_with_other_content_makes_a_revision_and_a_warning(
