@@ -54,6 +54,9 @@ CELLS = 32
 _BLURRED = 4
 """Values that a blurred slice has along each side."""
 
+_ROUNDING = 1e-5
+"""Less is no detail of a window but what resizing leaves, and is not to fill a map."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -183,9 +186,11 @@ def attributions(
     series = Described(described.logits.clone(), described.features.clone())
     windowed = detector.window(hu[None])
     start = blurred(windowed)
+    detail = windowed - start
+    detail[detail.abs() < _ROUNDING] = 0
     gradients = torch.zeros_like(windowed)
     for step in range(STEPS):
-        part = torch.lerp(start, windowed, (step + 0.5) / STEPS).requires_grad_()
+        part = (start + detail * (step + 0.5) / STEPS).requires_grad_()
         with torch.enable_grad():
             here = detector.describe_windowed(part)
             replaced = Described(
@@ -196,7 +201,7 @@ def attributions(
             with torch.backends.cudnn.flags(enabled=False):
                 logit = detector.logits(replaced)[index, LABELS.index(label)]
             gradients += torch.autograd.grad(logit, part)[0] / STEPS
-    return (gradients * (windowed - start)).sum(dim=1)[0]
+    return (gradients * detail).sum(dim=1)[0]
 
 
 def blurred(windowed: torch.Tensor) -> torch.Tensor:
