@@ -18,10 +18,10 @@ EPOCHS ?= 20
 FOLDS ?= 3
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup setup-train setup-dev demo train-demo test lint format clean
+.PHONY: help setup setup-train setup-dev demo train-demo test screenshots lint format clean
 
 help:  ## list what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.user  ## make .venv with everything a user needs
 
@@ -43,6 +43,11 @@ test: setup-dev  ## run every test, against real peers
 	@deploy/debian-packages $(TEST_PACKAGES)
 	@tests/viewer/get-ohif
 	$(BIN)/python -m pytest
+
+screenshots: setup-dev  ## what results of a phantom look like in OHIF, into docs/viewer
+	@deploy/debian-packages $(TEST_PACKAGES)
+	@tests/viewer/get-ohif
+	$(BIN)/python -m pytest tests/viewer -m "not data" --keep-screenshots docs/viewer
 
 lint: setup-dev  ## ruff, mypy and the contracts between the rooms
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ from pydicom.uid import CTImageStorage, generate_uid
 from ml.labels import Label
 from ml.phantom import make_phantom, write_dicom
 from node.ledger import Revision, State
-from tests.e2e.peers import Node, Orthanc, running_node, running_orthanc
+from tests.e2e.peers import ENDS, Node, Orthanc, running_node, running_orthanc
 from tests.viewer.ohif import Viewer, browser, missing, site
 
 LARGEST_SCREENSHOT = 150_000
@@ -84,7 +84,8 @@ def round_trip(archive: Orthanc, node: Node) -> Callable[[Sequence[Path]], Study
         study, series = str(header.StudyInstanceUID), str(header.SeriesInstanceUID)
         [found] = archive.get("/tools/lookup", series.encode())
         archive.get("/modalities/ichnode/store", found["ID"].encode())
-        revision = node.wait_for(series, State.DELIVERED, timeout_s=180)
+        revision = node.wait_for(series, *ENDS, timeout_s=180)
+        assert revision.state is State.DELIVERED, revision
         kind_of = {r.sop_instance_uid: r.kind for r in node.ledger.results(revision)}
         source, results = {}, defaultdict(list)
         for instance in archive.instances_of(study):
@@ -128,12 +129,13 @@ REAL = ("ge_hispeed_tilted_28", "cq500_intraparenchymal_30")
 )
 def study(
     request: pytest.FixtureRequest,
-    phantom_study: Study,
     real_series: Callable[[str], list[Path]],
     round_trip: Callable[[Sequence[Path]], Study],
 ) -> Study:
     """Studies that went through the node."""
-    return phantom_study if request.param == "phantom" else round_trip(real_series(request.param))
+    if request.param == "phantom":
+        return request.getfixturevalue("phantom_study")
+    return round_trip(real_series(request.param))
 
 
 @pytest.fixture(scope="session")

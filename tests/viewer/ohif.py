@@ -29,8 +29,6 @@ OHIF = Path(__file__).resolve().parents[2] / ".viewer" / "ohif" / "dist"
 CHROMIUM = shutil.which("chromium")
 SIZE = {"width": 1400, "height": 900}
 PATIENCE_S = 60
-COLOURS = 96
-"""Of a screenshot that is kept."""
 
 _CONFIG = """window.config = {
   routerBasename: '/', extensions: [], modes: [], customizationService: {},
@@ -272,12 +270,12 @@ class Viewer:
         return self.until(self.picture, is_at_rest)
 
     def screenshot(self, path: Path) -> None:
-        """Keep the whole page as a PNG of few colours."""
+        """Keep the whole page as a PNG of 256 colours."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with Image.open(BytesIO(self.page.screenshot())) as image:
             few = image.convert("RGB").quantize(
-                COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-            )
+                256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
+            )  # keeps greys grey and rare colours alive
             few.save(path, optimize=True)
 
     def _hear(self, line: ConsoleMessage) -> None:
