@@ -34,7 +34,9 @@ from node.report.check import check
 from node.report.errors import ReportError, ResultHeld
 from node.report.files import write
 from node.report.identity import Kind
+from node.report.key_objects import build_key_objects
 from node.report.origin import Basis, Origin, Unjudged
+from node.report.presentation import build_presentation_states
 from node.report.result import ResultObject, ResultReference
 from node.report.sr import (
     build_findings_report,
@@ -120,6 +122,14 @@ def build(
             )
         for name, capture in build_captures(origin, settings, revision=revision, created=created):
             yield Kind.SECONDARY_CAPTURE, name, capture
+        if settings.key_objects:
+            selection = build_key_objects(origin, revision=revision, created=created)
+            if selection is not None:
+                yield Kind.KEY_OBJECTS, "ko.dcm", selection
+        if settings.presentation_state:
+            states = build_presentation_states(origin, revision=revision, created=created)
+            for number, state in enumerate(states, start=1):
+                yield Kind.PRESENTATION_STATE, f"pr-{number:03d}.dcm", state
 
     return [_kept(*item, folder, origin) for item in datasets()]
 

@@ -74,6 +74,10 @@ IMPRESSION = Code("121073", "DCM", "Impression")
 PROCEDURE_HEADING = Code("121064", "DCM", "Current Procedure Descriptions")
 PROCEDURE_DESCRIPTION = Code("121065", "DCM", "Procedure Description")
 
+# CID 7010, title of TID 2010: the slices are named for no purpose but to be looked at.
+OF_INTEREST = Code("113000", "DCM", "Of Interest")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
+
 # RFC 5646, for TID 1204 by CID 5000.
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 

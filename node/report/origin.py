@@ -8,7 +8,7 @@ from typing import Protocol
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from ml.frames import read_frames
+from ml.frames import Frame, read_frames
 from ml.geometry import ImagePlane
 from ml.series import Slice, Volume
 from node.judgement import Judgement, Model
@@ -45,14 +45,14 @@ class Origin:
     headers : dict of str to pydicom.Dataset
         Of every instance of the series by SOP Instance UID: those with a
         judged slice first, from foot to head.
-    planes : dict
-        Plane of every frame, by SOP Instance UID and frame number.
+    frames : dict
+        What the headers say of every frame, by SOP Instance UID and frame number.
     """
 
     judgement: Judgement
     volume: Volume
     headers: dict[str, Dataset]
-    planes: dict[tuple[str, int | None], ImagePlane | None]
+    frames: dict[tuple[str, int | None], Frame]
 
     @classmethod
     def of(cls, judgement: Judgement, volume: Volume, sources: Sequence[Dataset]) -> "Origin":
@@ -82,12 +82,12 @@ class Origin:
             )
         others = sorted(by_uid.keys() - set(judged))
         headers = {uid: by_uid[uid] for uid in (*judged, *others)}
-        planes = {
-            (uid, frame.frame_number): frame.plane
+        frames = {
+            (uid, frame.frame_number): frame
             for uid in judged
             for frame in read_frames(headers[uid], Path(uid))
         }
-        return cls(judgement, volume, headers, planes)
+        return cls(judgement, volume, headers, frames)
 
     @property
     def study_instance_uid(self) -> str:
@@ -120,7 +120,12 @@ class Origin:
 
     def plane(self, item: Slice) -> ImagePlane | None:
         """Plane of a slice, None where it is not known."""
-        return self.planes.get((item.sop_instance_uid, item.frame_number))
+        frame = self.frame(item)
+        return None if frame is None else frame.plane
+
+    def frame(self, item: Slice) -> Frame | None:
+        """What the header says of a slice, None where it stands in no frame."""
+        return self.frames.get((item.sop_instance_uid, item.frame_number))
 
 
 @dataclass(frozen=True)

@@ -315,7 +315,9 @@ def test_a_slice_that_came_meanwhile_keeps_a_revision_from_being_ready(ledger: L
     assert found(ledger, seen.id).state is State.RECEIVING
 
 
-def test_a_skipped_revision_says_why_and_is_due_for_nothing_but_that(ledger: Ledger, clock: Clock) -> None:
+def test_a_skipped_revision_says_why_and_is_due_for_nothing_else(
+    ledger: Ledger, clock: Clock
+) -> None:
     revision = receive(ledger)
     assert ledger.skip(revision, "contrast", "the description says 'C+'", ["odd"])
     skipped = found(ledger, revision.id)
