@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset
 from ml.bundle import load_bundle
 from ml.detector import Detector
 from ml.errors import GeometryError
+from ml.evidence import Evidence, explain, worth_explaining
 from ml.series import Volume, load_volume
 from node.headers import SeriesHeaders
 from node.judgement import Judgement, Model
@@ -22,10 +23,13 @@ class Analyzer:
     ----------
     detector : Detector
     model : Model
+    evidence_maps : bool
+        Say too where on a flagged slice the evidence lies.
     """
 
     detector: Detector
     model: Model
+    evidence_maps: bool = False
 
     @classmethod
     def load(cls, settings: Settings) -> "Analyzer":
@@ -40,7 +44,8 @@ class Analyzer:
         """
         bundle = load_bundle(settings.model.bundle)
         detector = Detector(bundle, settings.analyze.device, settings.analyze.batch_size)
-        return cls(detector, Model.of(bundle, settings.model.operating_point))
+        model = Model.of(bundle, settings.model.operating_point)
+        return cls(detector, model, settings.report.evidence_maps)
 
 
 @dataclass(frozen=True)
@@ -53,11 +58,14 @@ class Analysis:
     volume : Volume
     sources : tuple of pydicom.Dataset
         The headers of the judged instances.
+    evidence : tuple of Evidence
+        Where it lies on flagged slices, foot to head; empty where it is not wanted.
     """
 
     judgement: Judgement
     volume: Volume
     sources: tuple[Dataset, ...]
+    evidence: tuple[Evidence, ...] = ()
 
 
 def analyze(
@@ -89,7 +97,13 @@ def analyze(
     if series.arrangement is None:
         raise GeometryError("the slices cannot be ordered")
     volume = load_volume(series.arrangement)
-    probabilities = analyzer.detector.detect(volume, progress)
+    described = analyzer.detector.describe(volume.hu, progress)
+    probabilities = analyzer.detector.fuse(described)
+    point = analyzer.model.operating_point
+    evidence: tuple[Evidence, ...] = ()
+    if analyzer.evidence_maps and point is not None:
+        wanted = worth_explaining(probabilities, point.thresholds)
+        evidence = explain(analyzer.detector, volume.hu, described, wanted)
     judged = {item.sop_instance_uid for item in volume.slices}
     sources = tuple(h for h in series.headers if str(h.get("SOPInstanceUID", "")) in judged)
     header = sources[0] if sources else series.headers[0]
@@ -102,4 +116,4 @@ def analyze(
         probabilities=probabilities,
         warnings=(*warnings, *volume.warnings),
     )
-    return Analysis(judgement, volume, sources)
+    return Analysis(judgement, volume, sources, evidence)

@@ -36,7 +36,14 @@ def draw_brain_window(hu: np.ndarray, spacing_mm: tuple[float, float] | None = N
     return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
-def draw_framed(canvas: Canvas, image: Image.Image, edges: Edges, *, flagged: bool) -> None:
+def draw_framed(
+    canvas: Canvas,
+    image: Image.Image,
+    edges: Edges,
+    *,
+    flagged: bool,
+    middle: tuple[float, float] = (MARGIN + SLICE / 2, MARGIN + SLICE / 2),
+) -> None:
     """A slice in a line, thick if it is flagged, and the patient's sides outside it.
 
     Parameters
@@ -49,9 +56,11 @@ def draw_framed(canvas: Canvas, image: Image.Image, edges: Edges, *, flagged: bo
         Letters for its four edges.
     flagged : bool
         Whether it is flagged.
+    middle : tuple of 2 float
+        Where its middle is.
     """
     width, height = image.width / canvas.unit, image.height / canvas.unit
-    x, y = MARGIN + (SLICE - width) / 2, MARGIN + (SLICE - height) / 2
+    x, y = middle[0] - width / 2, middle[1] - height / 2
     thick = 4 if flagged else 1
     canvas.box(
         x - thick,
