@@ -101,23 +101,32 @@ def round_trip(archive: Orthanc, node: Node) -> Callable[[Sequence[Path]], Study
 
 
 @pytest.fixture(scope="session")
-def phantom_study(
-    round_trip: Callable[[Sequence[Path]], Study], tmp_path_factory: pytest.TempPathFactory
-) -> Study:
-    """A synthetic head with a bleed, of a patient with a Japanese name."""
+def phantom_series(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
+    """A synthetic head with a bleed as a study of its own, of the patient with some name."""
     phantom = make_phantom(11, size=256, findings=(Label.INTRAPARENCHYMAL,))
-    files = write_dicom(phantom, tmp_path_factory.mktemp("phantom"))
-    study, series = generate_uid(), generate_uid()
-    for file in files:
-        image = pydicom.dcmread(file)
-        image.SpecificCharacterSet = ["", "ISO 2022 IR 87"]  # PS3.5, H.3
-        image.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
-        image.PatientID = "JP-1"
-        image.StudyInstanceUID, image.SeriesInstanceUID = study, series
-        image.SOPInstanceUID = generate_uid()
-        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-        image.save_as(file)
-    return round_trip(files)
+
+    def make(name: str) -> list[Path]:
+        files = write_dicom(phantom, tmp_path_factory.mktemp("phantom"))
+        study, series, patient = generate_uid(), generate_uid(), name.partition("^")[0]
+        for file in files:
+            image = pydicom.dcmread(file)
+            image.SpecificCharacterSet = ["", "ISO 2022 IR 87"]  # PS3.5, H.3
+            image.PatientName, image.PatientID = name, patient
+            image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+            image.SOPInstanceUID = generate_uid()
+            image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+            image.save_as(file)
+        return files
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def phantom_study(
+    round_trip: Callable[[Sequence[Path]], Study], phantom_series: Callable[[str], list[Path]]
+) -> Study:
+    """The synthetic head of a patient with a Japanese name."""
+    return round_trip(phantom_series("Yamada^Tarou=山田^太郎=やまだ^たろう"))
 
 
 REAL = ("ge_hispeed_tilted_28", "cq500_intraparenchymal_30")

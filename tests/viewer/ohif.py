@@ -182,7 +182,7 @@ class Viewer:
             pairs.append((labels.nth(0).inner_text(), labels.nth(1).text_content() or ""))
         return sorted((a, b) if a.isupper() and len(a) <= 3 else (b, a) for a, b in pairs)
 
-    def show(self, description: str) -> None:
+    def show(self, description: str, patience_s: float = PATIENCE_S) -> None:
         """Open a series in the viewport by what its description begins with.
 
         A structured report wants a study that was just opened: OHIF does not go to
@@ -195,7 +195,8 @@ class Viewer:
         report = self.viewport.filter(has_text=re.compile(r"^1\.")).filter(
             has_not=self.page.locator("[data-cy^='viewport-overlay']")
         )
-        expect(title.or_(self.arrows).or_(report).first).to_be_visible()
+        shown = title.or_(self.arrows).or_(report).first
+        expect(shown).to_be_visible(timeout=patience_s * 1000)
 
     @property
     def arrows(self) -> Locator:

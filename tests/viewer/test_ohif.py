@@ -1,14 +1,18 @@
 """What comes back is one study of one patient, and opens in OHIF where it should."""
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from PIL import Image
 
 from node.report import Kind
-from tests.e2e.peers import Orthanc
+from node.settings import Compression
+from tests.e2e.peers import ICHNODE, Orthanc
 from tests.viewer.conftest import Study
 from tests.viewer.ohif import Viewer
 
@@ -81,18 +85,18 @@ def test_captures_show_as_they_are_stored_and_scroll_from_foot_to_head(
     viewer.open_study(study.uid)
     viewer.show(study.description(Kind.SECONDARY_CAPTURE))
 
-    shown = viewer.settled(_is_picture_of(captures[0]))
+    shown = viewer.settled(_is_picture_of(captures[0].pixel_array))
     keep(f"{_name(study)}-summary")
     assert viewer.place() == (int(captures[0].InstanceNumber), 1, len(captures))
-    assert _is_picture_of(captures[0])(shown)
+    assert _is_picture_of(captures[0].pixel_array)(shown)
     assert _warns(shown)
-    assert not _is_picture_of(captures[index])(shown)  # another one would be noticed
+    assert not _is_picture_of(captures[index].pixel_array)(shown)  # another one would be noticed
 
     place = viewer.scroll(index)
-    shown = viewer.settled(_is_picture_of(captures[index]))
+    shown = viewer.settled(_is_picture_of(captures[index].pixel_array))
     keep(f"{_name(study)}-capture")
     assert place == (int(captures[index].InstanceNumber), index + 1, len(captures))
-    assert _is_picture_of(captures[index])(shown)
+    assert _is_picture_of(captures[index].pixel_array)(shown)
     assert _warns(shown)
 
 
@@ -148,6 +152,33 @@ def test_the_report_in_words_reads_well(
         assert probability < 0.001 or f"{100 * probability:.1f} %" in text
 
 
+@pytest.mark.parametrize("compression", [Compression.JPEG_LS])  # all were seen; each takes its time
+def test_compressed_captures_in_one_object_show_too(
+    viewer: Viewer,
+    archive: Orthanc,
+    phantom_series: Callable[[str], list[Path]],
+    tmp_path: Path,
+    compression: Compression,
+) -> None:
+    files = phantom_series(f"Compressed^{compression}")
+    config, out = tmp_path / "ichnode.toml", tmp_path / "results"
+    config.write_text(f'[report]\ncapture = "multi-frame"\ncompression = "{compression}"\n')
+    arguments = ["analyze", files[0].parent, "--config", config, "--out", out]
+    subprocess.run([*ICHNODE, *map(str, arguments)], check=True, capture_output=True)
+    for file in (*files, *out.rglob("*.dcm")):
+        archive.get("/instances", file.read_bytes())
+    [capture] = [pydicom.dcmread(file) for file in out.rglob("sc*.dcm")]
+
+    viewer.open_study(str(capture.StudyInstanceUID))
+    viewer.show(str(capture.SeriesDescription))
+
+    is_shown = _is_picture_of(capture.pixel_array[0])
+    shown = viewer.settled(is_shown)
+    assert viewer.place().count == len(files) + 1
+    assert is_shown(shown)
+    assert _warns(shown)
+
+
 # -- what is stored --------------------------------------------------------
 
 
@@ -193,9 +224,9 @@ def _shows_something(shown: np.ndarray) -> bool:
     return float(shown.std()) > 40
 
 
-def _is_picture_of(capture: pydicom.Dataset) -> Callable[[np.ndarray], bool]:
+def _is_picture_of(pixels: np.ndarray) -> Callable[[np.ndarray], bool]:
     """Whether a viewport shows a capture as it is stored, fitted in."""
-    stored = Image.fromarray(capture.pixel_array)
+    stored = Image.fromarray(pixels)
 
     def is_it(shown: np.ndarray) -> bool:
         rows, columns = shown.shape[:2]
