@@ -152,6 +152,7 @@ def _draw_foot(canvas: Canvas, bottom: float) -> None:
     )
     under = np.full((*ramp.shape, 3), 110, dtype=np.float32)
     canvas.paste(Image.fromarray(_blend(under, ramp)), left + 55, y + 4)
-    canvas.text(PAD, bottom - 90, NOT_A_SEGMENTATION, 24, room=_WIDTH - 2 * PAD)
+    told = f"{NOT_A_SEGMENTATION} Scaled to this slice."
+    canvas.text(PAD, bottom - 90, told, 24, room=_WIDTH - 2 * PAD)
     said = NOT_FOR_CLINICAL_USE.upper()
     canvas.banner(PAD, bottom - 50, _WIDTH - 2 * PAD, 34, said, YELLOW, 24)
