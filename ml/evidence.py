@@ -19,8 +19,8 @@ What a map is not:
 
 Class activation maps of the last feature maps (Grad-CAM, HiResCAM) were tried first.
 In networks that gate their channels by a mean over the whole slice, such as
-MobileNetV3, a place of these maps knows of all others: on phantoms they pointed at
-the bleed no more often than by chance.
+MobileNetV3, a place of these maps knows of all others: on phantoms the strongest
+place was mostly not at the bleed.
 
 References
 ----------
