@@ -198,7 +198,13 @@ def _write(
 ) -> list[ResultObject]:
     made = (analysis.judgement, analysis.volume, analysis.sources)
     try:
-        objects = build(*made, folder, settings=wanted, created=datetime.now().astimezone())
+        objects = build(
+            *made,
+            folder,
+            settings=wanted,
+            evidence=analysis.evidence,
+            created=datetime.now().astimezone(),
+        )
         if png:
             save_overlays(*made, folder)
     except OSError as error:

@@ -113,6 +113,7 @@ class Worker:
             analysis.sources,
             folder,
             settings=self.settings.report,
+            evidence=analysis.evidence,
             revision=revision.number,
             predecessors=predecessors(self.ledger, revision),
             # Not the clock: doing this step again must give the same bytes.

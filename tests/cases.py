@@ -143,6 +143,7 @@ def make_case(
     else:
         headers = [_header(number, orientation) for number in range(1, count + 1)]
     for header in headers:
+        header.Rows, header.Columns = rows, columns
         for keyword, value in attributes.items():
             if value is None:
                 delattr(header, keyword)

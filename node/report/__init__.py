@@ -27,11 +27,13 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset, FileDataset
 
+from ml.evidence import Evidence
 from ml.series import Volume
 from node.judgement import Judgement
 from node.report.capture import build_captures, save_overlays
 from node.report.check import check
 from node.report.errors import ReportError, ResultHeld
+from node.report.evidence_map import build_evidence_maps
 from node.report.files import write
 from node.report.identity import Kind
 from node.report.key_objects import build_key_objects
@@ -65,6 +67,7 @@ def build(
     folder: Path,
     *,
     settings: ReportSettings | None = None,
+    evidence: Sequence[Evidence] = (),
     revision: int = 1,
     predecessors: Mapping[Kind, ResultReference] | None = None,
     created: datetime,
@@ -83,6 +86,8 @@ def build(
         Made if it is not there; files of the same name are replaced.
     settings : ReportSettings, optional
         Which results there are to be, and in what form.
+    evidence : sequence of Evidence
+        Where on slices the evidence lies, for the maps of it.
     revision : int
         From 1; grows when the series is judged again with more instances.
     predecessors : mapping, optional
@@ -122,6 +127,10 @@ def build(
             )
         for name, capture in build_captures(origin, settings, revision=revision, created=created):
             yield Kind.SECONDARY_CAPTURE, name, capture
+        for name, map_ in build_evidence_maps(
+            origin, evidence, settings, revision=revision, created=created
+        ):
+            yield Kind.EVIDENCE_MAP, name, map_
         if settings.key_objects:
             selection = build_key_objects(origin, revision=revision, created=created)
             if selection is not None:

@@ -94,19 +94,17 @@ def _patient_and_study(read: Dataset, basis: Basis) -> str | None:
 
 
 def _pixels(read: Dataset, built: Dataset) -> str | None:
-    """Whether a picture is whole."""
+    """Whether a picture is whole, and the one that was built."""
     if "PixelData" not in built:
         return None
     frames = int(read.get("NumberOfFrames", 1))
     shape = (read.Rows, read.Columns, 3)
     if read.file_meta.TransferSyntaxUID.is_encapsulated:
-        decoded = read.pixel_array
-        if decoded.shape != (shape if frames == 1 else (frames, *shape)):
+        if read.pixel_array.shape != (shape if frames == 1 else (frames, *shape)):
             return "the pixel data decodes to another shape"
-        return None
-    if len(read.PixelData) != frames * read.Rows * read.Columns * 3:
+    elif len(read.PixelData) != frames * read.Rows * read.Columns * 3:
         return "the pixel data is cut short"
-    return None
+    return None if read.PixelData == built.PixelData else "the pixel data is not what was built"
 
 
 def _content(read: Dataset, built: Dataset, basis: Basis) -> str | None:

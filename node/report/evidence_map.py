@@ -29,7 +29,7 @@ _SERIES = Series(
     Kind.EVIDENCE_MAP,
     SecondaryCaptureImageStorage,
     modality="OT",
-    offset=6,
+    offset=7,
     description=f"ichnode evidence maps - {NOT_FOR_CLINICAL_USE}",
 )
 

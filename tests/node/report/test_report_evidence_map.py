@@ -199,7 +199,7 @@ def test_each_evidence_becomes_one_object_of_a_series_of_its_own(case, tmp_path)
         item = case.judgement.slices[index]
         assert dataset.SOPClassUID.name == "Secondary Capture Image Storage"
         assert dataset.SeriesInstanceUID == series_uid(case.judgement, Kind.EVIDENCE_MAP)
-        assert dataset.SeriesNumber == 306
+        assert dataset.SeriesNumber == 307
         assert dataset.InstanceNumber == item.instance_number
         (source,) = dataset.SourceImageSequence
         assert source.ReferencedSOPInstanceUID == item.sop_instance_uid
