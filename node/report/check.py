@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID
 
-from node.report.check_content import check_content
+from node.report.check_content import check_content, walk
 from node.report.errors import ResultHeld
 from node.report.header import COPIED, NOT_FOR_CLINICAL_USE, readable
 from node.report.origin import Basis
@@ -45,9 +45,10 @@ def check(path: Path, built: Dataset, basis: Basis) -> None:
         read.decode()
         complaint = (
             _identity(read, built, basis)
+            or _whole(read, built)
             or _patient_and_study(read, basis)
             or _pixels(read, built)
-            or _content(read, built, basis)
+            or _content(read, basis)
         )
     except InvalidDicomError:
         complaint = "does not read back as DICOM"
@@ -80,6 +81,19 @@ def _identity(read: Dataset, built: Dataset, basis: Basis) -> str | None:
     return None
 
 
+def _whole(read: Dataset, built: Dataset) -> str | None:
+    """Whether nothing is lost from the end; `read` has what a file that is cut short holds."""
+    for tag in built.keys() - read.keys():
+        return f"{built[tag].keyword} is missing"
+    last = built[max(built.keys())]
+    is_looked_at_elsewhere = last.VR == "SQ" or last.keyword == "PixelData"
+    if not is_looked_at_elsewhere and str(read[last.tag].value) != str(last.value):
+        return f"{last.keyword} is cut short"
+    if sum(1 for _ in walk(read)) != sum(1 for _ in walk(built)):
+        return "the content tree is cut short"
+    return None
+
+
 def _patient_and_study(read: Dataset, basis: Basis) -> str | None:
     """Whether patient and study are those of the source, attribute by attribute."""
     if read.get("StudyInstanceUID") != basis.study_instance_uid:
@@ -107,10 +121,6 @@ def _pixels(read: Dataset, built: Dataset) -> str | None:
     return None if read.PixelData == built.PixelData else "the pixel data is not what was built"
 
 
-def _content(read: Dataset, built: Dataset, basis: Basis) -> str | None:
-    """Whether a report is whole and right."""
-    if "ContentSequence" not in built:
-        return None
-    if len(read.get("ContentSequence", ())) != len(built.ContentSequence):
-        return "the content tree is cut short"
-    return check_content(read, basis)
+def _content(read: Dataset, basis: Basis) -> str | None:
+    """Whether a report is right."""
+    return check_content(read, basis) if "ContentSequence" in read else None

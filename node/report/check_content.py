@@ -109,7 +109,7 @@ def check_content(document: Dataset, basis: Basis) -> str | None:
         if uid not in basis.headers or basis.headers[uid].SOPClassUID != sop_class:
             return "the evidence names an object that is none of the source's"
     allowed = _VALUE_TYPES[document.SOPClassUID]
-    for parent, item, where in _walk(document, "1"):
+    for parent, item, where in walk(document):
         complaint = (
             _relation(parent, item, allowed) or _value(item) or _reference(item, evidence, basis)
         )
@@ -118,12 +118,13 @@ def check_content(document: Dataset, basis: Basis) -> str | None:
     return _codes(document)
 
 
-def _walk(parent: Dataset, where: str) -> Iterator[tuple[Dataset | None, Dataset, str]]:
-    """Every content item with what it stands below and its place, as `1.4.2`."""
-    yield None, parent, where
-    for number, item in enumerate(parent.get("ContentSequence") or [], start=1):
-        for above, below, place in _walk(item, f"{where}.{number}"):
-            yield above or parent, below, place
+def walk(
+    item: Dataset, where: str = "1", parent: Dataset | None = None
+) -> Iterator[tuple[Dataset | None, Dataset, str]]:
+    """Every content item with what it stands below and its place, as ``1.4.2``."""
+    yield parent, item, where
+    for number, child in enumerate(item.get("ContentSequence") or [], start=1):
+        yield from walk(child, f"{where}.{number}", item)
 
 
 def _relation(parent: Dataset | None, item: Dataset, allowed: frozenset[str]) -> str | None:
