@@ -15,16 +15,7 @@ from node.report.files import write
 from node.settings import Settings
 from node.spool import Spool, digest_of
 from node.work import Worker
-
-
-class Heard:
-    """Stands for the broker, which is tested with a real one end to end."""
-
-    def __init__(self) -> None:
-        self.deliveries: list[tuple[int, str]] = []
-
-    def deliver(self, revision_id: int, destination: str) -> None:
-        self.deliveries.append((revision_id, destination))
+from tests.node.conftest import Heard
 
 
 @pytest.fixture
@@ -54,7 +45,12 @@ def ready(ledger: Ledger, tmp_path: Path) -> Revision:
 
 @pytest.mark.parametrize("kind", ["sr", "slices", "text", "sc-001"])
 def test_a_result_of_another_patient_is_held_and_not_sent(
-    ledger: Ledger, ready: Revision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ledger: Ledger,
+    ready: Revision,
+    heard: Heard,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
     def confused(dataset: pydicom.Dataset, path: Path) -> None:
         write(dataset, path)
@@ -66,7 +62,6 @@ def test_a_result_of_another_patient_is_held_and_not_sent(
     monkeypatch.setattr(report, "write", confused)
     pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
     settings = Settings(home=tmp_path, destinations=[pacs], analyze={"device": "cpu"})
-    heard = Heard()
     Worker(settings, ledger, Spool(tmp_path), heard, Analyzer.load(settings)).analyze(ready.id)
 
     revision = ledger.revision(ready.id)

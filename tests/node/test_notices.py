@@ -13,18 +13,9 @@ from node.settings import Settings
 from node.spool import Spool, digest_of
 from node.sweep import Sweeper
 from tests.conftest import Clock
+from tests.node.conftest import Heard
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
-
-
-class Heard:
-    """Stands for the broker, which is tested with a real one end to end."""
-
-    def __init__(self) -> None:
-        self.deliveries: list[tuple[int, str]] = []
-
-    def deliver(self, revision_id: int, destination: str) -> None:
-        self.deliveries.append((revision_id, destination))
 
 
 @pytest.fixture
@@ -36,13 +27,13 @@ def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
 
 
 @pytest.fixture
-def sweeper(ledger: Ledger, tmp_path: Path) -> Callable[..., Sweeper]:
+def sweeper(ledger: Ledger, tmp_path: Path, heard: Heard) -> Callable[..., Sweeper]:
     """A sweeper by what `report.not_analyzed` says."""
 
     def make(wanted: str = "failed") -> Sweeper:
         pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
         settings = Settings(home=tmp_path, destinations=[pacs], report={"not_analyzed": wanted})
-        return Sweeper(settings, Spool(tmp_path), ledger, Heard())
+        return Sweeper(settings, Spool(tmp_path), ledger, heard)
 
     return make
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from node.errors import ConfigError
-from node.settings import AssembleSettings, Destination, Settings, load_settings
+from node.settings import AssembleSettings, Destination, load_settings
+from tests.node.configuration import complaint, load
 
 SAMPLE = """
 home = "/var/lib/ichnode"
@@ -47,21 +48,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No ichnode.toml lies in the current folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-
-
-def load(text: str, folder: Path) -> Settings:
-    path = folder / "my.toml"
-    path.write_text(text, encoding="utf-8")
-    return load_settings(path)
-
-
-def complaint(text: str, folder: Path) -> str:
-    """The one line that a bad file is answered with."""
-    with pytest.raises(ConfigError) as caught:
-        load(text, folder)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    return message
 
 
 # -- what is taken ---------------------------------------------------------------

@@ -4,16 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from node.errors import ConfigError
 from node.settings import (
     CaptureForm,
     Compression,
     Notices,
     ReportForm,
     ReportSettings,
-    Settings,
-    load_settings,
 )
+from tests.node.configuration import complaint, load
 
 BAD = [
     ("structured_report", "basic", ("'comprehensive-3d'", "'comprehensive'", "'enhanced'")),
@@ -34,21 +32,6 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No ichnode.toml lies in the current folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-
-
-def load(text: str, folder: Path) -> Settings:
-    path = folder / "my.toml"
-    path.write_text(text, encoding="utf-8")
-    return load_settings(path)
-
-
-def complaint(text: str, folder: Path) -> str:
-    """The one line that a bad configuration is answered with."""
-    with pytest.raises(ConfigError) as caught:
-        load(text, folder)
-    message = str(caught.value)
-    assert len(message.splitlines()) == 1
-    return message
 
 
 def test_every_bad_value_that_is_tried_belongs_to_a_key_and_every_key_is_tried() -> None:
