@@ -7,8 +7,9 @@ Storage Service Class, status codes: DICOM PS3.4, B.2.3.
 
 import logging
 import random
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pydicom
@@ -22,6 +23,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from ml.errors import first_line
 from node.dicom import application_entity, send_without_delay
 from node.errors import DeliveryError
+from node.lease import staying_alive
 from node.ledger import Delivery, Ledger
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
@@ -30,71 +32,111 @@ log = logging.getLogger(__name__)
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file goes out as it is, not decoded and encoded
 
-LEASE_S = 60.0
+LEASE_S = 15.0
 """A sender that was silent for this long is taken for dead, seconds."""
+
+MOST_AT_ONCE = 200
+"""Objects that go over one association at most."""
 
 _WARNINGS = (0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007)
 """Stored all the same, with a remark (PS3.4, table B.2-1; PS3.7, C)."""
 
 
-def pause_after(attempts: int, rules: DeliverSettings, chance: float) -> float:
+def pause_after(failures: int, rules: DeliverSettings, chance: float) -> float:
     """How long to wait after a number of failures, seconds.
 
     The pauses double up to the longest one; `chance`, from 0 to 1, takes up to
     a quarter off, so that what failed together is not tried again together.
     """
-    doubled = rules.first_pause_s * 2.0 ** min(attempts - 1, 60)
+    doubled = rules.first_pause_s * 2.0 ** min(failures - 1, 60)
     return float(min(doubled, rules.longest_pause_s) * (1 - 0.25 * chance))
 
 
-def deliver(
-    revision_id: int, destination: str, ledger: Ledger, spool: Spool, settings: Settings
-) -> int:
-    """Send what is due of a revision to a destination.
+def deliver(destination: str, ledger: Ledger, spool: Spool, settings: Settings) -> int:
+    """Send all that is due to a destination, unless another sender does.
+
+    An object that the peer refuses waits for its own time; a peer that is ill
+    rests as a whole, and nothing else waits for it.
 
     Returns
     -------
     int
         How many objects the destination has stored.
     """
-    deliveries = ledger.claim_deliveries(revision_id, destination, LEASE_S)
-    if not deliveries:
+    hold = ledger.hold(destination, LEASE_S)
+    if hold is None:
         return 0
-    peer = settings.destination(destination)
-    if peer is None:
-        for delivery in deliveries:
-            ledger.give_up(
-                delivery, f"no destination {destination!r} in the configuration any more"
-            )
-        return 0
+    rules = settings.deliver
     stored = 0
-    waiting = list(deliveries)
     try:
-        with Sender(
-            settings.dicom.ae_title,
-            peer,
-            _classes(deliveries),
-            settings.deliver,
-            _syntaxes(deliveries, spool),
-        ) as sender:
-            extended = time.monotonic()
-            for delivery in deliveries:
-                try:
-                    remark = sender.send(spool.results / delivery.result.path)
-                except NotTakenError as refusal:
-                    _try_again(delivery, str(refusal), ledger, settings.deliver)
-                else:
-                    ledger.sent(delivery, remark)
-                    stored += 1
-                waiting.remove(delivery)
-                if time.monotonic() - extended > LEASE_S / 4:
-                    ledger.extend_deliveries(waiting, LEASE_S)
-                    extended = time.monotonic()
+        with staying_alive(partial(ledger.extend_hold, hold, LEASE_S), LEASE_S):
+            peer = settings.destination(destination)
+            while deliveries := ledger.due_deliveries(destination, MOST_AT_ONCE):
+                if peer is None:
+                    for delivery in deliveries:
+                        ledger.give_up(delivery, "no such destination in the configuration")
+                    continue
+                there = _with_file(deliveries, ledger, spool)
+                if there:
+                    for _ in _send(there, peer, ledger, spool, settings):
+                        stored += 1
     except DeliveryError as error:
         log.warning("delivery to %s has to wait: %s", destination, error)
-        for delivery in waiting:
-            _try_again(delivery, str(error), ledger, settings.deliver)
+        # What was stored just now says that the peer was well until then.
+        if stored:
+            hold = replace(hold, failures=0)
+        now = ledger.clock()
+        pause = pause_after(hold.failures + 1, rules, random.random())
+        ledger.rest(hold, now + pause, str(error))
+        if lost := ledger.give_up_older(destination, now - rules.give_up_h * 3600, str(error)):
+            log.error(
+                "%d objects for %s are given up: `ichnode retry` sends them again",
+                lost,
+                destination,
+            )
+    else:
+        ledger.let_go(hold)
     return stored
+
+
+def _send(
+    deliveries: Sequence[Delivery],
+    peer: Destination,
+    ledger: Ledger,
+    spool: Spool,
+    settings: Settings,
+) -> Iterator[Delivery]:
+    """Send objects over one association; gives those that were stored.
+
+    Raises
+    ------
+    DeliveryError
+        If the peer is ill: what was not settled by then stays due.
+    """
+    classes, syntaxes = _classes(deliveries), _syntaxes(deliveries, spool)
+    with Sender(settings.dicom.ae_title, peer, classes, settings.deliver, syntaxes) as sender:
+        for delivery in deliveries:
+            try:
+                remark = sender.send(spool.results / delivery.result.path)
+            except NotTakenError as refusal:
+                _try_again(delivery, str(refusal), ledger, settings.deliver)
+                if refusal.is_out_of_resources:
+                    raise  # the next object would fare no better
+            else:
+                ledger.sent(delivery, remark)
+                yield delivery
+
+
+def _with_file(deliveries: Sequence[Delivery], ledger: Ledger, spool: Spool) -> list[Delivery]:
+    """Those whose file is there; the results of a revision that has lost one are made again."""
+    gone = {d.revision_id for d in deliveries if not (spool.results / d.result.path).is_file()}
+    for revision_id in gone:
+        log.error("a result of revision %d is gone from the disk: made again", revision_id)
+        if not ledger.make_again(revision_id, "a file of its results is gone: made again"):
+            for delivery in deliveries:
+                if delivery.revision_id == revision_id:
+                    ledger.give_up(delivery, "its file is gone")
+    return [delivery for delivery in deliveries if delivery.revision_id not in gone]
 
 
 def _classes(deliveries: Sequence[Delivery]) -> list[str]:
@@ -119,12 +161,28 @@ def _try_again(delivery: Delivery, why: str, ledger: Ledger, rules: DeliverSetti
     if first is not None and now - first.timestamp() > rules.give_up_h * 3600:
         ledger.give_up(delivery, why)
     else:
-        pause = pause_after(delivery.attempts, rules, random.random())
+        pause = pause_after(delivery.attempts + 1, rules, random.random())
         ledger.try_again(delivery, now + pause, why)
 
 
 class NotTakenError(DeliveryError):
-    """The peer answered, but did not store this object; others may still go."""
+    """The peer answered, but did not store this object; others may still go.
+
+    Parameters
+    ----------
+    reason : str
+    status : int, optional
+        What it answered (PS3.4, table B.2-1).
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+    @property
+    def is_out_of_resources(self) -> bool:
+        """Whether the peer has no room: it says A7xx of every object."""
+        return self.status is not None and self.status & 0xFF00 == 0xA700
 
 
 class Sender:
@@ -248,7 +306,7 @@ class Sender:
         if code in _WARNINGS:
             return f"stored with warning 0x{code:04X}"
         comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
-        raise NotTakenError(f"{self._where} answers 0x{code:04X}{comment}")
+        raise NotTakenError(f"{self._where} answers 0x{code:04X}{comment}", code)
 
 
 def _plain(path: Path) -> pydicom.Dataset:

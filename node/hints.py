@@ -86,9 +86,9 @@ class Hints:
         """Say that a revision is ready to be analyzed."""
         self._send(Queue.ANALYZE, revision_id)
 
-    def deliver(self, revision_id: int, destination: str) -> None:
-        """Say that results of a revision are to be sent to a destination."""
-        self._send(Queue.DELIVER, revision_id, destination)
+    def deliver(self, destination: str) -> None:
+        """Say that results are to be sent to a destination."""
+        self._send(Queue.DELIVER, destination)
 
     def is_empty(self, queue: Queue) -> bool:
         """Whether no message waits; False if the broker cannot be asked."""

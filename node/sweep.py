@@ -102,7 +102,7 @@ class Sweeper:
             destinations = [destination.name for destination in self.settings.destinations]
             if self.ledger.explain(revision, results, destinations, said) and results:
                 for destination in destinations:
-                    self.hints.deliver(revision.id, destination)
+                    self.hints.deliver(destination)
 
     def _is_to_be_explained(self, revision: Revision) -> bool:
         wanted = self.settings.report.not_analyzed
@@ -138,11 +138,11 @@ class Sweeper:
                 self._later(revision, HINT_S)
 
     def hint_deliver(self) -> None:
-        """Send hints about deliveries whose time has come."""
-        waiting = self.ledger.due_deliveries()
+        """Send hints about destinations that something waits for."""
+        waiting = self.ledger.due_destinations()
         if waiting and self.hints.is_empty(Queue.DELIVER):
-            for revision_id, destination in waiting:
-                self.hints.deliver(revision_id, destination)
+            for destination in waiting:
+                self.hints.deliver(destination)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.ledger.clock(), UTC)

@@ -4,9 +4,6 @@ import json
 import logging
 import os
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ml.errors import IchnodeError, first_line
 from node.analyze import Analysis, Analyzer, analyze
@@ -14,6 +11,7 @@ from node.deliver import deliver
 from node.headers import read_headers
 from node.hints import Hints, Queue, celery_app, task_name
 from node.judgement import digest_of_instances
+from node.lease import staying_alive
 from node.ledger import Claim, Ledger, Result, open_ledger
 from node.report import build
 from node.results import predecessors, recorded
@@ -64,7 +62,8 @@ class Worker:
             self.ledger.supersede(claim)
             return
         try:
-            with self._staying_alive(claim):
+            lease_s = self.settings.analyze.lease_s
+            with staying_alive(lambda: self.ledger.extend(claim, lease_s), lease_s):
                 analysis = self._analyze(claim, self.analyzer)
                 results = self._report(claim, analysis)
         except IchnodeError as error:
@@ -92,7 +91,7 @@ class Worker:
         if reported:
             log.info("series %s is reported", claim.revision.series_instance_uid)
             for destination in destinations:
-                self.hints.deliver(revision_id, destination)
+                self.hints.deliver(destination)
 
     def _analyze(self, claim: Claim, analyzer: Analyzer) -> Analysis:
         instances = self.ledger.instances(claim.revision)
@@ -133,32 +132,11 @@ class Worker:
         else:
             self.ledger.yield_claim(claim, detail, PAUSE_AFTER_ERROR_S * claim.attempt)
 
-    @contextmanager
-    def _staying_alive(self, claim: Claim) -> Iterator[None]:
-        """Extend the lease of a claim while the work goes on."""
-        lease_s = self.settings.analyze.lease_s
-        done = threading.Event()
-
-        def extend() -> None:
-            while not done.wait(lease_s / 3):
-                try:
-                    self.ledger.extend(claim, lease_s)
-                except Exception as error:  # the next one may succeed
-                    log.warning("a lease was not extended: %s", first_line(error))
-
-        thread = threading.Thread(target=extend, daemon=True, name="lease")
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
-    def deliver(self, revision_id: int, destination: str) -> None:
-        """Station deliver, for one revision and destination."""
-        stored = deliver(revision_id, destination, self.ledger, self.spool, self.settings)
+    def deliver(self, destination: str) -> None:
+        """Station deliver, for all that waits for one destination."""
+        stored = deliver(destination, self.ledger, self.spool, self.settings)
         if stored:
-            log.info("%d objects of revision %d stored in %s", stored, revision_id, destination)
+            log.info("%d objects stored in %s", stored, destination)
 
 
 def _reason(error: IchnodeError) -> str:

@@ -2,6 +2,7 @@
 
 from node.ledger.analyzing import Claim
 from node.ledger.database import HINT_S
+from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.records import (
     Delivery,
@@ -21,6 +22,7 @@ __all__ = [
     "Delivery",
     "DeliveryState",
     "Event",
+    "Hold",
     "Instance",
     "Ledger",
     "Outcome",

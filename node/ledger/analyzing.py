@@ -8,12 +8,7 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import HINT_S, Database
-from node.ledger.records import (
-    DeliveryState,
-    Result,
-    Revision,
-    State,
-)
+from node.ledger.records import Result, Revision, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
@@ -91,12 +86,7 @@ class Analyzing(Database):
                 return False
             self.note(connection, claim.revision.id, State.REPORTED, None, now)
             # A notice that was not sent yet is not true any more.
-            connection.execute(
-                sa.delete(schema.delivery).where(
-                    schema.delivery.c.revision_id == claim.revision.id,
-                    schema.delivery.c.state != DeliveryState.SENT,
-                )
-            )
+            self.drop_unsent(connection, claim.revision.id)
             self.record(connection, claim.revision.id, results, destinations, now)
         return True
 

@@ -219,6 +219,15 @@ class Database:
                 .on_conflict_do_nothing()
             )
 
+    def drop_unsent(self, connection: sa.Connection, revision_id: int) -> None:
+        """Forget the deliveries of a revision that were not sent: what comes takes their place."""
+        connection.execute(
+            sa.delete(_delivery).where(
+                _delivery.c.revision_id == revision_id,
+                _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
+            )
+        )
+
     def revision(self, revision_id: int) -> Revision | None:
         """The revision with that id."""
         found = self.select_revisions(_revision.c.id == revision_id, _revision.c.id, 1)
@@ -270,8 +279,10 @@ class Database:
             for row in rows
         ]
 
-    def select_deliveries(self, condition: sa.ColumnElement[bool]) -> list[Delivery]:
-        """Read deliveries as values."""
+    def select_deliveries(
+        self, condition: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[Delivery]:
+        """Read deliveries as values, in the order in which they were planned."""
         with self.reading() as connection:
             rows = connection.execute(
                 sa.select(
@@ -285,6 +296,7 @@ class Database:
                 .join(schema.result, schema.result.c.id == _delivery.c.result_id)
                 .where(condition)
                 .order_by(_delivery.c.id)
+                .limit(limit)
             ).all()
         return [
             Delivery(

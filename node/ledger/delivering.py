@@ -1,74 +1,152 @@
 """What deliver does to the ledger."""
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import MOST_AT_ONCE, Database
-from node.ledger.records import (
-    Delivery,
-    DeliveryState,
-    State,
-)
+from node.ledger.records import Delivery, DeliveryState, State
 
-_revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+_revision, _delivery, _destination = schema.revision, schema.delivery, schema.destination
+
+
+@dataclass(frozen=True)
+class Hold:
+    """A sender's right to send to a destination, as long as its lease is extended.
+
+    Parameters
+    ----------
+    destination : str
+    token : str
+        Tells this hold from a later one.
+    failures : int
+        How often in a row the destination could not be sent to.
+    """
+
+    destination: str
+    token: str
+    failures: int
 
 
 class Delivering(Database):
-    """Results are claimed for sending and settled one by one."""
+    """One sender at a time holds a destination and settles what waits for it, one by one."""
 
-    def due_deliveries(self) -> list[tuple[int, str]]:
-        """Revision and destination of what waits to be sent, the longest first."""
+    def due_destinations(self) -> list[str]:
+        """Destinations that something waits for, that nobody holds and that do not rest."""
+        now = self.clock()
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_delivery.c.revision_id, _delivery.c.destination)
-                .where(_delivery.c.next_try_at <= self.clock())
-                .group_by(_delivery.c.revision_id, _delivery.c.destination)
+                sa.select(_delivery.c.destination)
+                .outerjoin(_destination, _destination.c.name == _delivery.c.destination)
+                .where(
+                    _delivery.c.next_try_at <= now,
+                    sa.func.coalesce(_destination.c.held_until, 0) <= now,
+                    sa.func.coalesce(_destination.c.rests_until, 0) <= now,
+                )
+                .group_by(_delivery.c.destination)
                 .order_by(sa.func.min(_delivery.c.next_try_at))
-                .limit(MOST_AT_ONCE)
             )
-            return [(row.revision_id, row.destination) for row in rows]
+            return list(rows.scalars())
 
-    def claim_deliveries(
-        self, revision_id: int, destination: str, lease_s: float
-    ) -> list[Delivery]:
-        """Begin to send what is due of a revision to a destination.
+    def hold(self, destination: str, lease_s: float) -> Hold | None:
+        """Begin to send to a destination; None where another one does, or while it rests."""
+        now = self.clock()
+        token = secrets.token_hex(8)
+        with self.engine.begin() as connection:
+            connection.execute(
+                self.insert(_destination)
+                .values(name=destination, failures=0)
+                .on_conflict_do_nothing()
+            )
+            failures = connection.execute(
+                sa.update(_destination)
+                .where(
+                    _destination.c.name == destination,
+                    sa.func.coalesce(_destination.c.held_until, 0) <= now,
+                    sa.func.coalesce(_destination.c.rests_until, 0) <= now,
+                )
+                .values(holder=token, held_until=now + lease_s)
+                .returning(_destination.c.failures)
+            ).scalar()
+        return None if failures is None else Hold(destination, token, failures)
 
-        Nobody else gets the same rows before `lease_s` seconds have passed.
+    def extend_hold(self, hold: Hold, lease_s: float) -> bool:
+        """Say that the sending goes on; False if another one has taken over."""
+        return self._change(hold, held_until=self.clock() + lease_s)
+
+    def let_go(self, hold: Hold) -> None:
+        """End a hold on a destination that is well."""
+        self._change(hold, holder=None, held_until=None, rests_until=None, failures=0, detail=None)
+
+    def rest(self, hold: Hold, until: float, detail: str) -> None:
+        """End a hold on a destination that is ill: nothing is sent to it before a time.
+
+        Parameters
+        ----------
+        hold : Hold
+        until : float
+            Seconds since 1970.
+        detail : str
+            What it is ill with, for people.
         """
         now = self.clock()
         with self.engine.begin() as connection:
-            ids = connection.execute(
+            connection.execute(
+                sa.update(_destination)
+                .where(self._is_holder(hold))
+                .values(
+                    holder=None,
+                    held_until=None,
+                    rests_until=until,
+                    failures=hold.failures + 1,
+                    detail=detail,
+                )
+            )
+            # From now on the time runs after which they are given up.
+            connection.execute(
                 sa.update(_delivery)
                 .where(
-                    _delivery.c.revision_id == revision_id,
-                    _delivery.c.destination == destination,
+                    _delivery.c.destination == hold.destination,
                     _delivery.c.state == DeliveryState.PENDING,
                     _delivery.c.next_try_at <= now,
                 )
                 .values(
-                    attempts=_delivery.c.attempts + 1,
-                    first_tried_at=sa.func.coalesce(_delivery.c.first_tried_at, now),
-                    next_try_at=now + lease_s,
+                    first_tried_at=sa.func.coalesce(_delivery.c.first_tried_at, now), detail=detail
                 )
-                .returning(_delivery.c.id)
-            ).scalars()
-            claimed = list(ids)
-        return self.select_deliveries(_delivery.c.id.in_(claimed)) if claimed else []
-
-    def extend_deliveries(self, deliveries: Sequence[Delivery], lease_s: float) -> None:
-        """Say that the sending of these goes on."""
-        with self.engine.begin() as connection:
-            connection.execute(
-                sa.update(_delivery)
-                .where(
-                    _delivery.c.id.in_([d.id for d in deliveries]),
-                    _delivery.c.state == DeliveryState.PENDING,
-                )
-                .values(next_try_at=self.clock() + lease_s)
             )
+
+    def wake(self, connection: sa.Connection, destinations: Collection[str]) -> None:
+        """End the rest of destinations: somebody asks to try at once."""
+        connection.execute(
+            sa.update(_destination)
+            .where(_destination.c.name.in_(destinations))
+            .values(rests_until=None, failures=0)
+        )
+
+    def _change(self, hold: Hold, **values: Any) -> bool:
+        with self.engine.begin() as connection:
+            changed = connection.execute(
+                sa.update(_destination).where(self._is_holder(hold)).values(**values)
+            )
+        return changed.rowcount == 1
+
+    def _is_holder(self, hold: Hold) -> sa.ColumnElement[bool]:
+        return sa.and_(_destination.c.name == hold.destination, _destination.c.holder == hold.token)
+
+    def due_deliveries(self, destination: str, limit: int = MOST_AT_ONCE) -> list[Delivery]:
+        """What waits to be sent to a destination, the longest first."""
+        return self.select_deliveries(
+            sa.and_(
+                _delivery.c.destination == destination,
+                _delivery.c.state == DeliveryState.PENDING,
+                _delivery.c.next_try_at <= self.clock(),
+            ),
+            limit,
+        )
 
     def sent(self, delivery: Delivery, detail: str | None = None) -> None:
         """Note that a destination has stored an object; the last one makes it delivered."""
@@ -81,6 +159,41 @@ class Delivering(Database):
     def give_up(self, delivery: Delivery, detail: str) -> None:
         """Note that an object is not sent any more until somebody says `retry`."""
         self._settle(delivery, state=DeliveryState.FAILED, next_try_at=None, detail=detail)
+
+    def give_up_older(self, destination: str, since: float, detail: str) -> int:
+        """Give up what was tried first before a time, seconds since 1970; how much it was."""
+        with self.engine.begin() as connection:
+            done = connection.execute(
+                sa.update(_delivery)
+                .where(
+                    _delivery.c.destination == destination,
+                    _delivery.c.state == DeliveryState.PENDING,
+                    _delivery.c.first_tried_at < since,
+                )
+                .values(state=DeliveryState.FAILED, next_try_at=None, detail=detail)
+            )
+        return done.rowcount
+
+    def make_again(self, revision_id: int, detail: str) -> bool:
+        """Have the results of a revision made again: a file of them is not there any more.
+
+        Returns
+        -------
+        bool
+            False if it is not reported; then nothing was written.
+        """
+        now = self.clock()
+        with self.engine.begin() as connection:
+            moved = connection.execute(
+                sa.update(_revision)
+                .where(_revision.c.id == revision_id, _revision.c.state == State.REPORTED)
+                .values(state=State.READY, updated_at=now, due_at=now)
+            )
+            if moved.rowcount == 0:
+                return False
+            self.note(connection, revision_id, State.READY, detail, now)
+            self.drop_unsent(connection, revision_id)
+        return True
 
     def _settle(self, delivery: Delivery, **values: Any) -> None:
         now = self.clock()
@@ -98,7 +211,11 @@ class Delivering(Database):
             connection.execute(
                 sa.update(_delivery)
                 .where(_delivery.c.id == delivery.id, _delivery.c.state == DeliveryState.PENDING)
-                .values(**values)
+                .values(
+                    attempts=_delivery.c.attempts + 1,
+                    first_tried_at=sa.func.coalesce(_delivery.c.first_tried_at, now),
+                    **values,
+                )
             )
             moved = connection.execute(
                 sa.update(_revision)

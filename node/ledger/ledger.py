@@ -57,8 +57,11 @@ class Ledger(Receiving, Assembling, Analyzing, Delivering, Looking):
                     _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
                 )
                 .values(state=DeliveryState.PENDING, next_try_at=now, first_tried_at=None)
+                .returning(_delivery.c.destination)
             )
-        return again.rowcount > 0
+            waiting = set(again.scalars())
+            self.wake(connection, waiting)
+        return bool(waiting)
 
 
 def open_ledger(url: str) -> Ledger:

@@ -101,3 +101,15 @@ delivery = sa.Table(
     sa.Index("delivery_of_revision", "revision_id", "destination"),
     sa.Index("delivery_due", "next_try_at"),
 )
+
+# One sender at a time holds a destination; one that is ill rests, and holds no other up.
+destination = sa.Table(
+    "destination",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("holder", sa.String(16)),
+    sa.Column("held_until", Seconds),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("rests_until", Seconds),
+    sa.Column("detail", sa.Text),
+)

@@ -73,7 +73,7 @@ def test_a_hint_that_comes_many_times_changes_nothing(
     hints = Hints(broker_url(node.settings), node.settings)
     for _ in range(5):
         hints.analyze(revision.id)
-        hints.deliver(revision.id, "orthanc")
+        hints.deliver("orthanc")
     later = new_series()
     node.send(later.files)
     node.wait_for(later.series, State.DELIVERED)

@@ -7,11 +7,11 @@ class Heard:
     """Stands for the broker, which is tested with a real one end to end."""
 
     def __init__(self) -> None:
-        self.deliveries: list[tuple[int, str]] = []
+        self.deliveries: list[str] = []
 
-    def deliver(self, revision_id: int, destination: str) -> None:
+    def deliver(self, destination: str) -> None:
         """Note a hint."""
-        self.deliveries.append((revision_id, destination))
+        self.deliveries.append(destination)
 
 
 @pytest.fixture

@@ -76,4 +76,4 @@ def test_a_result_of_another_patient_is_held_and_not_sent(
     assert ledger.retry(revision, [])
     Worker(settings, ledger, Spool(tmp_path), heard, Analyzer.load(settings)).analyze(ready.id)
     assert ledger.revision(ready.id).state is State.REPORTED
-    assert heard.deliveries == [(ready.id, "pacs")]
+    assert heard.deliveries == ["pacs"]

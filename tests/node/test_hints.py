@@ -23,7 +23,7 @@ def test_a_broker_that_is_away_is_no_error_and_no_long_wait(nowhere: str, tmp_pa
     hints = Hints(nowhere, Settings(home=tmp_path))
     begin = time.monotonic()
     hints.analyze(1)
-    hints.deliver(1, "pacs")
+    hints.deliver("pacs")
     assert time.monotonic() - begin < 5
 
 

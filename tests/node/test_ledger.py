@@ -16,6 +16,7 @@ from node.ledger import (
     Claim,
     Delivery,
     DeliveryState,
+    Hold,
     Instance,
     Ledger,
     Outcome,
@@ -478,7 +479,7 @@ def test_what_was_skipped_or_has_failed_is_due_to_be_explained_once(ledger: Ledg
 def test_a_notice_that_was_delivered_leaves_the_series_failed(ledger: Ledger) -> None:
     failed = make_failed(ledger)
     ledger.explain(failed, [NOTICE], ["pacs"], "")
-    for delivery in take(ledger, failed):
+    for delivery in take(ledger):
         ledger.sent(delivery)
     assert found(ledger, failed.id).state is State.FAILED
 
@@ -516,36 +517,91 @@ def test_the_same_notice_is_recorded_once_and_another_one_beside_it(ledger: Ledg
 # -- deliver -------------------------------------------------------------------
 
 
-def take(ledger: Ledger, revision: Revision, destination: str = "pacs") -> list[Delivery]:
-    return ledger.claim_deliveries(revision.id, destination, LEASE_S)
+def take(ledger: Ledger, destination: str = "pacs") -> list[Delivery]:
+    return ledger.due_deliveries(destination)
 
 
-def test_deliveries_are_due_at_once_and_claimed_once(ledger: Ledger, clock: Clock) -> None:
+def hold(ledger: Ledger, destination: str = "pacs") -> Hold:
+    taken = ledger.hold(destination, LEASE_S)
+    assert taken is not None
+    return taken
+
+
+def test_one_sender_at_a_time_holds_a_destination(ledger: Ledger) -> None:
+    make_reported(ledger, "pacs", "archive")
+    assert sorted(ledger.due_destinations()) == ["archive", "pacs"]
+    taken = hold(ledger)
+    assert ledger.hold("pacs", LEASE_S) is None
+    assert ledger.due_destinations() == ["archive"]
+    ledger.let_go(taken)
+    assert hold(ledger).failures == 0
+
+
+def test_a_silent_sender_is_replaced_and_can_say_nothing_more(ledger: Ledger, clock: Clock) -> None:
+    make_reported(ledger, "pacs")
+    silent = hold(ledger)
+    clock.pass_s(LEASE_S - 1)
+    assert ledger.extend_hold(silent, LEASE_S)
+    clock.pass_s(LEASE_S - 1)
+    assert ledger.hold("pacs", LEASE_S) is None
+    clock.pass_s(1)
+    assert ledger.due_destinations() == ["pacs"]
+    other = hold(ledger)
+    assert not ledger.extend_hold(silent, LEASE_S)
+    ledger.let_go(silent)
+    ledger.rest(silent, clock.now + 1000, "ill")
+    assert ledger.extend_hold(other, LEASE_S)
+
+
+def test_a_destination_that_is_ill_rests_and_holds_no_other_up(
+    ledger: Ledger, clock: Clock
+) -> None:
     revision = make_reported(ledger, "pacs", "archive")
-    assert sorted(ledger.due_deliveries()) == [(revision.id, "archive"), (revision.id, "pacs")]
-    claimed = take(ledger, revision)
-    assert [d.destination for d in claimed] == ["pacs", "pacs"]
-    assert [d.attempts for d in claimed] == [1, 1]
-    assert take(ledger, revision) == []
-    assert ledger.due_deliveries() == [(revision.id, "archive")]
-    clock.pass_s(LEASE_S)
-    assert [d.attempts for d in take(ledger, revision)] == [2, 2], "a silent sender is replaced"
+    ledger.rest(hold(ledger), clock.now + 40, "does not answer")
+    assert ledger.due_destinations() == ["archive"]
+    assert ledger.hold("pacs", LEASE_S) is None
+    told = {d.destination: d.detail for d in ledger.deliveries(revision)}
+    assert told == {"pacs": "does not answer", "archive": None}
+    clock.pass_s(40)
+    again = hold(ledger)
+    assert again.failures == 1
+    ledger.rest(again, clock.now + 80, "does not answer")
+    clock.pass_s(80)
+    well = hold(ledger)
+    assert well.failures == 2
+    ledger.let_go(well)
+    assert hold(ledger).failures == 0
 
 
-def test_a_sender_that_goes_on_keeps_its_deliveries(ledger: Ledger, clock: Clock) -> None:
+def test_what_a_destination_did_not_take_for_too_long_is_given_up(
+    ledger: Ledger, clock: Clock
+) -> None:
+    revision = make_reported(ledger, "pacs", "archive")
+    begin = clock.now
+    ledger.rest(hold(ledger), begin, "away")
+    assert ledger.give_up_older("pacs", begin, "away") == 0
+    clock.pass_s(1)
+    assert ledger.give_up_older("pacs", clock.now, "away") == 2
+    by_name = {(d.destination, d.state) for d in ledger.deliveries(revision)}
+    assert by_name == {("pacs", DeliveryState.FAILED), ("archive", DeliveryState.PENDING)}
+
+
+def test_results_whose_files_are_gone_are_made_again(ledger: Ledger) -> None:
     revision = make_reported(ledger, "pacs")
-    claimed = take(ledger, revision)
-    clock.pass_s(LEASE_S - 1)
-    ledger.extend_deliveries(claimed, LEASE_S)
-    clock.pass_s(LEASE_S - 1)
-    assert take(ledger, revision) == []
+    ledger.sent(take(ledger)[0])
+    assert ledger.make_again(revision.id, "gone")
+    assert not ledger.make_again(revision.id, "gone")
+    assert take(ledger) == []
+    assert report(ledger, claim(ledger, found(ledger, revision.id)), "pacs")
+    assert len(take(ledger)) == 1, "what was sent is not sent again"
+    assert len(ledger.results(revision)) == 2
 
 
 def test_a_revision_is_delivered_when_the_last_object_was_sent_everywhere(
     ledger: Ledger,
 ) -> None:
     revision = make_reported(ledger, "pacs", "archive")
-    rows = [*take(ledger, revision), *take(ledger, revision, "archive")]
+    rows = [*take(ledger), *take(ledger, "archive")]
     for row in rows[:-1]:
         ledger.sent(row)
         assert found(ledger, revision.id).state is State.REPORTED
@@ -553,42 +609,44 @@ def test_a_revision_is_delivered_when_the_last_object_was_sent_everywhere(
     assert found(ledger, revision.id).state is State.DELIVERED
     assert states(ledger, revision)[-1] is State.DELIVERED
     assert ledger.deliveries(revision)[-1].detail == "stored with warning 0xB000"
-    assert ledger.due_deliveries() == []
+    assert take(ledger) == []
     ledger.sent(rows[-1])
     assert states(ledger, revision).count(State.DELIVERED) == 1
 
 
 def test_an_object_that_was_not_taken_waits_for_its_time(ledger: Ledger, clock: Clock) -> None:
     revision = make_reported(ledger, "pacs", count=1)
-    (row,) = take(ledger, revision)
+    (row,) = take(ledger)
     ledger.try_again(row, clock.now + 40, "PACS answers 0xA700")
     (waiting,) = ledger.deliveries(revision)
     assert (waiting.state, waiting.detail) == (DeliveryState.PENDING, "PACS answers 0xA700")
     clock.pass_s(39)
-    assert take(ledger, revision) == []
+    assert take(ledger) == []
     clock.pass_s(1)
-    (again,) = take(ledger, revision)
-    assert again.attempts == 2
-    assert again.first_tried_at == row.first_tried_at, "the time to give up counts from the first"
+    (again,) = take(ledger)
+    assert again.attempts == 1
+    assert again.first_tried_at == waiting.first_tried_at, (
+        "the time to give up counts from the first"
+    )
 
 
 def test_an_object_given_up_keeps_the_revision_from_being_delivered(
     ledger: Ledger, clock: Clock
 ) -> None:
     revision = make_reported(ledger, "pacs")
-    sent, lost = take(ledger, revision)
+    sent, lost = take(ledger)
     ledger.give_up(lost, "refused for 72 hours")
     ledger.sent(sent)
     assert found(ledger, revision.id).state is State.REPORTED
     clock.pass_s(1e6)
-    assert ledger.due_deliveries() == []
+    assert take(ledger) == []
     ledger.sent(lost)
     assert ledger.deliveries(revision)[1].state is DeliveryState.FAILED
 
 
 def test_a_report_without_destinations_waits_for_nothing(ledger: Ledger) -> None:
     revision = make_reported(ledger)
-    assert ledger.due_deliveries() == []
+    assert take(ledger) == []
     assert ledger.deliveries(revision) == []
 
 
@@ -634,22 +692,22 @@ def test_what_was_not_delivered_is_sent_again_also_to_new_destinations(
     ledger: Ledger, clock: Clock
 ) -> None:
     revision = make_reported(ledger, "pacs", count=1)
-    (row,) = take(ledger, revision)
+    (row,) = take(ledger)
     ledger.give_up(row, "gone")
     clock.pass_s(100)
     assert ledger.retry(found(ledger, revision.id), ["pacs", "archive"])
-    assert sorted(ledger.due_deliveries()) == [(revision.id, "archive"), (revision.id, "pacs")]
-    (again,) = take(ledger, revision)
-    assert again.first_tried_at == datetime.fromtimestamp(clock.now, UTC)
+    assert len(take(ledger, "archive")) == 1
+    (again,) = take(ledger)
+    assert again.first_tried_at is None, "the time to give up begins anew"
 
 
 def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     revision = make_reported(ledger, "pacs")
-    first, second = take(ledger, revision)
+    first, second = take(ledger)
     ledger.sent(first)
     ledger.give_up(second, "gone")
     assert ledger.retry(found(ledger, revision.id), ["pacs"])
-    assert [d.id for d in take(ledger, revision)] == [second.id]
+    assert [d.id for d in take(ledger)] == [second.id]
 
 
 @pytest.mark.parametrize("state", [State.RECEIVING, State.READY, State.ANALYZING, State.DELIVERED])
@@ -661,7 +719,7 @@ def test_what_is_on_its_way_or_done_is_left_alone(ledger: Ledger, state: State) 
         taken = claim(ledger, revision)
     if state is State.DELIVERED:
         report(ledger, taken, "pacs", count=1)
-        ledger.sent(take(ledger, revision)[0])
+        ledger.sent(take(ledger)[0])
     before = found(ledger, revision.id)
     assert before.state is state
     assert not ledger.retry(before, ["pacs"])
@@ -704,11 +762,18 @@ def test_one_instance_stored_many_times_at_once_is_one_instance(ledger: Ledger) 
     assert revision.instances == 1
 
 
-def test_many_senders_never_get_the_same_delivery(ledger: Ledger) -> None:
-    revision = make_reported(ledger, "pacs", count=10)
+def test_of_many_senders_one_holds_a_destination(ledger: Ledger) -> None:
+    make_reported(ledger, "pacs", count=10)
     with ThreadPoolExecutor(8) as pool:
-        claimed = list(pool.map(lambda _: take(ledger, revision), range(8)))
-    assert sorted(len(rows) for rows in claimed) == [0] * 7 + [10]
+        taken = list(pool.map(lambda _: ledger.hold("pacs", LEASE_S), range(8)))
+    assert sum(hold is not None for hold in taken) == 1
+
+
+def test_a_retry_wakes_a_destination_that_rests(ledger: Ledger, clock: Clock) -> None:
+    revision = make_reported(ledger, "pacs")
+    ledger.rest(hold(ledger), clock.now + 1000, "away")
+    assert ledger.retry(revision, ["pacs"])
+    assert hold(ledger).failures == 0
 
 
 def pausing_first_commit(
@@ -751,7 +816,7 @@ def test_the_last_two_objects_sent_at_the_same_time_make_a_revision_delivered(
     ledger: Ledger,
 ) -> None:
     revision = make_reported(ledger, "pacs", "archive", count=1)
-    (one,), (two,) = take(ledger, revision), take(ledger, revision, "archive")
+    (one,), (two,) = take(ledger), take(ledger, "archive")
     meanwhile(ledger, lambda: ledger.sent(one), lambda: ledger.sent(two))
     assert found(ledger, revision.id).state is State.DELIVERED
 

@@ -100,7 +100,7 @@ def test_a_failed_series_gets_one_notice_that_goes_to_every_destination(
     assert "NOT ANALYZED" in notice.SeriesDescription
     assert "pixel-error (why)" in notice.to_json()
     assert notice.PatientName == "Secret^Patient"
-    assert one.hints.deliveries == [(revision.id, "pacs")]
+    assert one.hints.deliveries == ["pacs"]
     assert len(ledger.deliveries(revision)) == 1
     assert ledger.revision(revision.id).state is State.FAILED
 
