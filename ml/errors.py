@@ -17,6 +17,10 @@ class PixelError(SeriesError):
     """The pixel data of a frame cannot be decoded or is not CT."""
 
 
+class NotAHeadError(SeriesError):
+    """The pixels of a series show something else than a head."""
+
+
 class BundleError(IchnodeError):
     """A model bundle is missing, incomplete, altered or not understood."""
 

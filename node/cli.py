@@ -170,6 +170,7 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     from node.broker import broker_url
     from node.hints import Hints
     from node.receive import start_receiver
+    from node.reconcile import reconcile_in_background
     from node.spool import Spool
     from node.sweep import Sweeper
 
@@ -181,6 +182,7 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     hints = Hints(broker_url(settings), settings)
     ledger = _ledger(settings)
     spool = Spool(settings.home)
+    reconcile_in_background(settings, spool, ledger)
     receiver = start_receiver(settings, spool, ledger)
     try:
         Sweeper(settings, spool, ledger, hints).run(stop)

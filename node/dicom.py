@@ -1,6 +1,7 @@
 """How the node behaves as a DICOM peer, whether it calls or is called."""
 
 import socket
+from enum import IntEnum
 from importlib.metadata import version
 
 from pydicom.uid import UID
@@ -8,6 +9,15 @@ from pynetdicom import AE, evt
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.190100443453987210133072398234033862392")
 """Says in an association and in a file that ichnode made it (PS3.7, D.3.3.2)."""
+
+
+class Status(IntEnum):
+    """Answers to C-STORE (PS3.4, table B.2-1)."""
+
+    SUCCESS = 0x0000
+    OUT_OF_RESOURCES = 0xA700
+    DOES_NOT_MATCH_SOP_CLASS = 0xA900
+    CANNOT_UNDERSTAND = 0xC000
 
 
 def application_entity(ae_title: str) -> AE:

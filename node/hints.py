@@ -18,6 +18,10 @@ from node.settings import Settings
 log = logging.getLogger(__name__)
 
 
+PAUSE_AFTER_ERROR_S = 10.0
+"""Before an unexpected error is tried again, times the number of attempts, seconds."""
+
+
 class Queue(StrEnum):
     """Celery's queues, named after the stations that workers serve."""
 

@@ -11,15 +11,9 @@ Service Class: PS3.4, A.
 
 import logging
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import IntEnum
-from io import BytesIO
 from typing import Any
 
-import pydicom
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -36,26 +30,21 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml.errors import first_line
-from node.dicom import IMPLEMENTATION_CLASS_UID, application_entity, send_without_delay
+from node.dicom import (
+    IMPLEMENTATION_CLASS_UID,
+    Status,
+    application_entity,
+    send_without_delay,
+)
 from node.errors import ConfigError, RefusedInstance, SpoolError
-from node.ledger import Instance, Ledger, Outcome
+from node.ledger import Instance, Ledger, Outcome, patiently
+from node.reading import check_command, read_identity
 from node.settings import Settings
-from node.spool import Spool, digest_of, is_uid
+from node.spool import Spool, digest_of
 
 log = logging.getLogger(__name__)
 
 STORAGE_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-
-_HEADER_TAGS = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
-
-
-class Status(IntEnum):
-    """Answers to C-STORE (PS3.4, table B.2-1)."""
-
-    SUCCESS = 0x0000
-    OUT_OF_RESOURCES = 0xA700
-    DOES_NOT_MATCH_SOP_CLASS = 0xA900
-    CANNOT_UNDERSTAND = 0xC000
 
 
 def transfer_syntaxes() -> list[UID]:
@@ -136,9 +125,11 @@ class Receiver:
         """Answer a C-STORE request: EVT_C_STORE."""
         content = _file_content(event)
         try:
-            with _refusing_what_is_unreadable():
-                header = _read_header(content)
-            identity = _identify(header, event.request)
+            identity = read_identity(content)
+            command: Any = event.request
+            check_command(
+                identity, str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID)
+            )
         except RefusedInstance as refusal:
             return self._refuse(content, refusal, event)
         digest = digest_of(content)
@@ -146,18 +137,17 @@ class Receiver:
             path = self.spool.keep(
                 identity.study, identity.series, identity.instance, digest, content
             )
-            stored = self.ledger.store(
-                Instance(
-                    study_instance_uid=identity.study,
-                    series_instance_uid=identity.series,
-                    sop_instance_uid=identity.instance,
-                    sop_class_uid=identity.sop_class,
-                    digest=digest,
-                    path=path,
-                    sender=event.assoc.requestor.ae_title.strip(),
-                ),
-                self.settings.assemble.quiet_s,
+            instance = Instance(
+                study_instance_uid=identity.study,
+                series_instance_uid=identity.series,
+                sop_instance_uid=identity.instance,
+                sop_class_uid=identity.sop_class,
+                digest=digest,
+                path=path,
+                sender=event.assoc.requestor.ae_title.strip(),
             )
+            quiet_s = self.settings.assemble.quiet_s
+            stored = patiently(lambda: self.ledger.store(instance, quiet_s))
         except (SpoolError, SQLAlchemyError) as error:
             log.error("instance %s was not stored: %s", identity.instance, first_line(error))
             return Status.OUT_OF_RESOURCES
@@ -189,14 +179,6 @@ class Receiver:
         return refusal.status
 
 
-@dataclass(frozen=True)
-class _Identity:
-    sop_class: str
-    study: str
-    series: str
-    instance: str
-
-
 def _file_content(event: evt.Event) -> bytes:
     """The instance as a file (PS3.10, 7.1), the same bytes whoever sends it."""
     received = event.file_meta
@@ -208,51 +190,3 @@ def _file_content(event: evt.Event) -> bytes:
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     dataset = event.encoded_dataset(include_meta=False)
     return b"\x00" * 128 + b"DICM" + encode_file_meta(meta) + dataset
-
-
-@contextmanager
-def _refusing_what_is_unreadable() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # a hostile dataset can raise anything from the parser
-        raise RefusedInstance(
-            f"the dataset cannot be read: {first_line(error)}", Status.CANNOT_UNDERSTAND
-        ) from error
-
-
-def _read_header(content: bytes) -> Dataset:
-    header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=_HEADER_TAGS)
-    for keyword in _HEADER_TAGS:
-        header.get(keyword)  # values are decoded when they are asked for
-    return header
-
-
-def _identify(header: Dataset, request: Any) -> _Identity:
-    """The UIDs of an instance, as far as they can be trusted.
-
-    Raises
-    ------
-    RefusedInstance
-        If one is missing or invalid, or another one than the command says.
-    """
-    found = {keyword: str(header.get(keyword, "") or "") for keyword in _HEADER_TAGS}
-    for keyword, value in found.items():
-        if not is_uid(value):
-            what = "is missing" if not value else f"is not a UID: {value[:80]!r}"
-            raise RefusedInstance(f"{keyword} {what}", Status.CANNOT_UNDERSTAND)
-    for keyword, commanded in (
-        ("SOPClassUID", request.AffectedSOPClassUID),
-        ("SOPInstanceUID", request.AffectedSOPInstanceUID),
-    ):
-        if found[keyword] != str(commanded):
-            raise RefusedInstance(
-                f"{keyword} is {found[keyword]} in the dataset and {str(commanded)[:80]!r} "
-                "in the command",
-                Status.DOES_NOT_MATCH_SOP_CLASS,
-            )
-    return _Identity(
-        sop_class=found["SOPClassUID"],
-        study=found["StudyInstanceUID"],
-        series=found["SeriesInstanceUID"],
-        instance=found["SOPInstanceUID"],
-    )

@@ -9,6 +9,7 @@ A file is complete when it has its name: it is written and synchronised under
 another one first. The digest in the name keeps two contents of one UID apart.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -131,7 +132,7 @@ class Spool:
         for uid in (study, series, instance):
             if not is_uid(uid):
                 raise SpoolError(f"not a UID: {uid[:80]!r}")
-        relative = Path(study) / series / f"{instance}.{digest[:16]}.dcm"
+        relative = self.place(study, series, instance, digest)
         folders = (self.folder, self.folder / study, self.folder / study / series)
         fresh = [folder for folder in folders if not folder.exists()]
         try:
@@ -145,6 +146,11 @@ class Spool:
                 f"the spool {self.folder} cannot be written: {error.strerror}"
             ) from error
         return relative
+
+    @staticmethod
+    def place(study: str, series: str, instance: str, digest: str) -> Path:
+        """Where an instance lies, relative to `folder`."""
+        return Path(study) / series / f"{instance}.{digest[:16]}.dcm"
 
     def quarantine(self, content: bytes, reason: str) -> Path:
         """Put a refused instance aside, with the reason.
@@ -172,8 +178,8 @@ class Spool:
         """Where an instance lies."""
         return self.folder / relative
 
-    def check(self, relative: Path, digest: str) -> None:
-        """Check that a file holds what was received.
+    def holds(self, relative: Path, digest: str) -> bool:
+        """Whether a file holds what was received; False if it is gone or altered.
 
         Parameters
         ----------
@@ -184,16 +190,19 @@ class Spool:
         Raises
         ------
         SpoolError
-            If it is gone or altered.
+            If that cannot be told: the spool as a whole is not there, or not to be read.
         """
+        if not self.folder.is_dir():
+            raise SpoolError(f"the spool {self.folder} is not there: is its disk mounted?")
         try:
             content = self.path(relative).read_bytes()
         except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EIO):
+                return False
             raise SpoolError(
                 f"{relative} cannot be read from the spool: {error.strerror}"
             ) from error
-        if digest_of(content) != digest:
-            raise SpoolError(f"{relative} is not what was received: its digest differs")
+        return digest_of(content) == digest
 
     def results_folder(self, study: str, series: str, revision: int) -> Path:
         """Where the results of a revision lie."""

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from ml.errors import first_line
 from node.assemble import assemble
+from node.environment import is_passing
 from node.headers import read_headers
-from node.hints import Hints, Queue
+from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue
 from node.judgement import digest_of_instances
 from node.ledger import HINT_S, Ledger, Result, Revision, State
 from node.report import Kind, build_notice
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
 """Between two looks, seconds."""
+
+LEEWAY_S = 30.0
+"""Nothing waits for longer than the configuration says and this, seconds."""
 
 
 class Sweeper:
@@ -48,6 +52,7 @@ class Sweeper:
         """Sweep at every interval; an error is logged and does not end it."""
         while not stop.wait(INTERVAL_S):
             for step in (
+                self.straighten,
                 self.assemble,
                 self.take_back,
                 self.explain,
@@ -61,6 +66,19 @@ class Sweeper:
             step()
         except Exception as error:  # a database that is away comes back; sweeping must go on
             log.error("sweeping (%s): %s", step.__name__, first_line(error))
+
+    def straighten(self) -> None:
+        """Pull back what waits for a time that lies too far ahead: the clock was set back."""
+        rules = self.settings
+        revision_s = LEEWAY_S + max(
+            rules.assemble.quiet_s,
+            rules.assemble.grace_s,
+            rules.analyze.lease_s,
+            PAUSE_AFTER_ERROR_S * rules.analyze.max_attempts,
+        )
+        delivery_s = LEEWAY_S + max(rules.deliver.longest_pause_s, rules.deliver.first_pause_s)
+        if pulled := self.ledger.straighten(revision_s, delivery_s):
+            log.warning("the clock was set back: %d times were pulled back with it", pulled)
 
     def assemble(self) -> None:
         """Move on what was received and has come to rest."""
@@ -97,6 +115,10 @@ class Sweeper:
                     results = self._notice(revision)
                     said = "a notice says so"
                 except Exception as error:  # what could not be analyzed may be odd in any way
+                    if is_passing(error):
+                        log.error("no notice can be made now: %s", first_line(error))
+                        self._later(revision, PAUSE_AFTER_ERROR_S)
+                        continue
                     said = f"no notice can be made: {type(error).__name__}"
                     log.warning("series %s: %s", revision.series_instance_uid, said)
             destinations = [destination.name for destination in self.settings.destinations]

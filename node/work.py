@@ -4,15 +4,19 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from ml.errors import IchnodeError, first_line
+from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.analyze import Analysis, Analyzer, analyze
+from node.assemble import Reason
 from node.deliver import deliver
+from node.environment import is_passing
 from node.headers import read_headers
-from node.hints import Hints, Queue, celery_app, task_name
+from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue, celery_app, task_name
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
-from node.ledger import Claim, Ledger, Result, open_ledger
+from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
 from node.report import build
 from node.results import predecessors, recorded
 from node.settings import Settings
@@ -21,8 +25,13 @@ from node.summary import maxima, model_json, series_json
 
 log = logging.getLogger(__name__)
 
-PAUSE_AFTER_ERROR_S = 10.0
-"""Before an unexpected error is tried again, times the number of attempts, seconds."""
+
+class InstancesLost(IchnodeError):
+    """Files of a series are gone from the spool or altered there."""
+
+    def __init__(self, instances: list[Instance]) -> None:
+        super().__init__(f"{len(instances)} images are gone from the spool or altered there")
+        self.instances = instances
 
 
 class Worker:
@@ -54,6 +63,10 @@ class Worker:
 
     def analyze(self, revision_id: int) -> None:
         """Stations analyze and report, for one revision; nothing if another has done it."""
+        with _telling_plainly():
+            self._analyze_claimed(revision_id)
+
+    def _analyze_claimed(self, revision_id: int) -> None:
         assert self.analyzer is not None
         claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
         if claim is None:
@@ -61,32 +74,31 @@ class Worker:
         if not self.ledger.is_newest(claim.revision):
             self.ledger.supersede(claim)
             return
+        lease_s = self.settings.analyze.lease_s
         try:
-            lease_s = self.settings.analyze.lease_s
             with staying_alive(lambda: self.ledger.extend(claim, lease_s), lease_s):
                 analysis = self._analyze(claim, self.analyzer)
                 results = self._report(claim, analysis)
-        except IchnodeError as error:
-            log.error("series %s failed: %s", claim.revision.series_instance_uid, error)
-            self.ledger.fail(claim, _reason(error), str(error))
-            return
+                self._hand_over(claim, analysis, results)
+        except InstancesLost as lost:
+            log.error("series %s: %s", claim.revision.series_instance_uid, lost)
+            self.ledger.lose(claim.revision, lost.instances)
+        except NotAHeadError as verdict:
+            log.info("series %s skipped: not a head", claim.revision.series_instance_uid)
+            self.ledger.skip_claimed(claim, Reason.NOT_A_HEAD, str(verdict))
         except Exception as error:
-            # No traceback by default: its message may quote the patient.
-            log.error(
-                "series %s: unexpected %s",
-                claim.revision.series_instance_uid,
-                type(error).__name__,
-                exc_info=log.isEnabledFor(logging.DEBUG),
-            )
-            self._after_unexpected(claim, error)
-            return
+            self._after_error(claim, error)
+
+    def _hand_over(self, claim: Claim, analysis: Analysis, results: list[Result]) -> None:
         destinations = [destination.name for destination in self.settings.destinations]
-        reported = self.ledger.report(
-            claim,
-            results,
-            destinations,
-            warnings=analysis.judgement.warnings,
-            maxima=maxima(analysis.judgement),
+        reported = patiently(
+            lambda: self.ledger.report(
+                claim,
+                results,
+                destinations,
+                warnings=analysis.judgement.warnings,
+                maxima=maxima(analysis.judgement),
+            )
         )
         if reported:
             log.info("series %s is reported", claim.revision.series_instance_uid)
@@ -95,8 +107,9 @@ class Worker:
 
     def _analyze(self, claim: Claim, analyzer: Analyzer) -> Analysis:
         instances = self.ledger.instances(claim.revision)
-        for instance in instances:
-            self.spool.check(instance.path, instance.digest)
+        lost = [i for i in instances if not self.spool.holds(i.path, i.digest)]
+        if lost:
+            raise InstancesLost(lost)
         series = read_headers([self.spool.path(instance.path) for instance in instances])
         digest = digest_of_instances((i.sop_instance_uid, i.digest) for i in instances)
         return analyze(analyzer, series, digest, claim.revision.warnings)
@@ -125,18 +138,48 @@ class Worker:
         write_durably(folder / PROBABILITIES, json.dumps(document, indent=1).encode())
         return recorded(objects, self.spool)
 
-    def _after_unexpected(self, claim: Claim, error: Exception) -> None:
-        detail = f"{type(error).__name__}: {first_line(error)}"
-        if claim.attempt >= self.settings.analyze.max_attempts:
-            self.ledger.fail(claim, "error", detail)
+    def _after_error(self, claim: Claim, error: Exception) -> None:
+        """Try again later, or end the revision, by whose fault it was."""
+        uid = claim.revision.series_instance_uid
+        if is_passing(error):
+            log.error("series %s has to wait: %s", uid, first_line(error))
+            pause_s = PAUSE_AFTER_ERROR_S
+            patiently(
+                lambda: self.ledger.yield_claim(claim, first_line(error), pause_s, counts=False)
+            )
+        elif isinstance(error, IchnodeError):
+            log.error("series %s failed: %s", uid, error)
+            self.ledger.fail(claim, _reason(error), str(error))
         else:
-            self.ledger.yield_claim(claim, detail, PAUSE_AFTER_ERROR_S * claim.attempt)
+            # No traceback by default: its message may quote the patient.
+            log.error(
+                "series %s: unexpected %s",
+                uid,
+                type(error).__name__,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
+            detail = f"{type(error).__name__}: {first_line(error)}"
+            if claim.attempt >= self.settings.analyze.max_attempts:
+                self.ledger.fail(claim, "error", detail)
+            else:
+                self.ledger.yield_claim(claim, detail, PAUSE_AFTER_ERROR_S * claim.attempt)
 
     def deliver(self, destination: str) -> None:
         """Station deliver, for all that waits for one destination."""
-        stored = deliver(destination, self.ledger, self.spool, self.settings)
-        if stored:
-            log.info("%d objects stored in %s", stored, destination)
+        with _telling_plainly():
+            stored = deliver(destination, self.ledger, self.spool, self.settings)
+            if stored:
+                log.info("%d objects stored in %s", stored, destination)
+
+
+@contextmanager
+def _telling_plainly() -> Iterator[None]:
+    """Log an error that ends a task as one line: the sweeper comes again."""
+    try:
+        yield
+    except Exception as error:
+        what = first_line(error) if is_passing(error) else f"unexpected {type(error).__name__}"
+        log.error("a task ended: %s", what, exc_info=log.isEnabledFor(logging.DEBUG))
 
 
 def _reason(error: IchnodeError) -> str:

@@ -8,10 +8,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real series, beside the project where they are at hand."""
+
+
+# How long one example takes says nothing on a machine that others use too.
+hypothesis.settings.register_profile("ichnode", deadline=None)
+hypothesis.settings.load_profile("ichnode")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

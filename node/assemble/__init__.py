@@ -44,7 +44,7 @@ def wait_until(
     """
     quiet_end = revision.last_instance_at + timedelta(seconds=rules.quiet_s)
     released = revision.released_at
-    if released is None or released < revision.last_instance_at:
+    if released is None:
         return quiet_end
     if evidence(series.headers, series.arrangement, rules.min_coverage_mm) is None:
         return quiet_end

@@ -4,6 +4,7 @@ from node.ledger.analyzing import Claim
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
+from node.ledger.patience import patiently
 from node.ledger.records import (
     Delivery,
     DeliveryState,
@@ -31,4 +32,5 @@ __all__ = [
     "State",
     "Stored",
     "open_ledger",
+    "patiently",
 ]

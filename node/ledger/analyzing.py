@@ -95,9 +95,33 @@ class Analyzing(Database):
         due_at = self.clock()  # to be explained
         return self._leave(claim, State.FAILED, reason=reason, detail=detail, due_at=due_at)
 
-    def yield_claim(self, claim: Claim, detail: str, pause_s: float) -> bool:
-        """Give a revision back, to be tried again after a pause."""
-        return self._leave(claim, State.READY, detail=detail, due_at=self.clock() + pause_s)
+    def yield_claim(
+        self, claim: Claim, detail: str, pause_s: float, *, counts: bool = True
+    ) -> bool:
+        """Give a revision back, to be tried again after a pause.
+
+        Parameters
+        ----------
+        claim : Claim
+        detail : str
+            Why, for people.
+        pause_s : float
+            Seconds.
+        counts : bool
+            Whether this was one of the attempts after which a revision has failed.
+        """
+        return self._leave(
+            claim,
+            State.READY,
+            detail=detail,
+            due_at=self.clock() + pause_s,
+            attempts=claim.attempt if counts else claim.attempt - 1,
+        )
+
+    def skip_claimed(self, claim: Claim, reason: str, detail: str) -> bool:
+        """End a claimed revision that turns out to be none that the model may judge."""
+        due_at = self.clock()  # to be explained
+        return self._leave(claim, State.SKIPPED, reason=reason, detail=detail, due_at=due_at)
 
     def supersede(self, claim: Claim) -> bool:
         """End a claimed revision because a newer one of its series is there already."""

@@ -234,7 +234,7 @@ class Database:
         return found[0] if found else None
 
     def select_revisions(
-        self, condition: sa.ColumnElement[bool], order: Any, limit: int
+        self, condition: sa.ColumnElement[bool], order: Any, limit: int | None
     ) -> list[Revision]:
         """Read revisions as values."""
         counted = (

@@ -11,12 +11,13 @@ from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
 from node.ledger.looking import Looking
 from node.ledger.receiving import Receiving
+from node.ledger.reconciling import Reconciling
 from node.ledger.records import DeliveryState, Revision, State
 
 _delivery = schema.delivery
 
 
-class Ledger(Receiving, Assembling, Analyzing, Delivering, Looking):
+class Ledger(Receiving, Assembling, Analyzing, Delivering, Reconciling, Looking):
     """The state of every series, with what each station does to it."""
 
     def retry(self, revision: Revision, destinations: Sequence[str]) -> bool:

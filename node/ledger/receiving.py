@@ -53,6 +53,7 @@ class Receiving(Database):
                     .where(_revision.c.id == revision_id)
                     .values(
                         last_instance_at=now,
+                        released_at=None,
                         due_at=now + quiet_s,
                         updated_at=now,
                         arrivals=_revision.c.arrivals + 1,

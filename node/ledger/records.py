@@ -105,7 +105,7 @@ class Revision:
     last_instance_at, updated_at : datetime
         UTC.
     released_at : datetime, optional
-        When the association that brought the last slice ended, UTC.
+        When an association that brought slices ended, UTC; None if one came since.
     """
 
     id: int

@@ -240,7 +240,3 @@ def test_without_evidence_the_quiet_time_runs_from_the_last_slice() -> None:
 
 def test_evidence_does_not_count_while_the_association_is_open() -> None:
     assert until_s(wait_until(revision(3, None), WHOLE, RULES)) == 27
-
-
-def test_the_end_of_another_association_before_the_last_slice_does_not_count() -> None:
-    assert until_s(wait_until(revision(3, 10), WHOLE, RULES)) == 27

@@ -1,5 +1,6 @@
 """The ledger, on SQLite and on PostgreSQL: every promise holds on both."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -24,6 +26,7 @@ from node.ledger import (
     Revision,
     State,
     open_ledger,
+    patiently,
 )
 from tests.conftest import Clock
 
@@ -245,6 +248,16 @@ def test_the_end_of_an_association_makes_a_revision_due_after_the_grace(
     clock.pass_s(GRACE_S)
     (due,) = ledger.due(State.RECEIVING)
     assert due.released_at == datetime.fromtimestamp(clock.now - GRACE_S, UTC)
+
+
+def test_a_slice_of_another_association_takes_the_end_of_the_first_one_back(
+    ledger: Ledger,
+) -> None:
+    revision = receive(ledger)
+    ledger.release([revision.id], GRACE_S)
+    assert found(ledger, revision.id).released_at is not None
+    ledger.store(instance(9), QUIET_S)
+    assert found(ledger, revision.id).released_at is None
 
 
 def test_the_end_of_an_association_does_not_touch_what_has_moved_on(ledger: Ledger) -> None:
@@ -897,3 +910,93 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite").write_bytes(b"no database at all" * 99)
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+
+
+# -- the clock and the server --------------------------------------------------
+
+
+def test_what_waits_within_the_rules_is_left_alone(ledger: Ledger) -> None:
+    receive(ledger)
+    make_reported(ledger, "pacs")
+    assert ledger.straighten(QUIET_S + 1, 900) == 0
+
+
+@pytest.mark.parametrize("back_s", [3_600, 86_400])
+def test_a_clock_that_is_set_back_stops_nothing(
+    ledger: Ledger, clock: Clock, back_s: float
+) -> None:
+    receiving = receive(ledger, series="1.2.3.5")
+    ledger.release([receiving.id], GRACE_S)
+    reported = make_reported(ledger, "pacs")
+    ledger.rest(hold(ledger), clock.now + 40, "away")
+    held = make_reported_series(ledger, "1.2.3.6", "archive")
+    hold(ledger, "archive")
+    clock.pass_s(-back_s)
+    assert ledger.due(State.RECEIVING) == []
+    assert ledger.due_destinations() == []
+
+    assert ledger.straighten(QUIET_S, 900) > 0
+
+    (due,) = ledger.due(State.RECEIVING)
+    now = datetime.fromtimestamp(clock.now, UTC)
+    assert (due.id, due.last_instance_at, due.released_at) == (receiving.id, now, now)
+    assert sorted(ledger.due_destinations()) == ["archive", "pacs"]
+    assert {d.revision_id for d in take(ledger)} == {reported.id}
+    assert {d.revision_id for d in take(ledger, "archive")} == {held.id}
+    assert ledger.straighten(QUIET_S, 900) == 0
+
+
+def make_reported_series(ledger: Ledger, series: str, *destinations: str) -> Revision:
+    revision = make_ready(ledger, series)
+    taken = claim(ledger, revision)
+    mark = series.rpartition(".")[2]
+    assert ledger.report(taken, results(2, mark), destinations, warnings=[], maxima=MAXIMA)
+    return found(ledger, revision.id)
+
+
+def test_an_attempt_that_was_no_fault_of_the_series_does_not_count(
+    ledger: Ledger, clock: Clock
+) -> None:
+    revision = make_ready(ledger)
+    for _ in range(5):
+        taken = claim(ledger, revision)
+        assert taken.attempt == 1
+        assert ledger.yield_claim(taken, "No space left on device", 10, counts=False)
+        clock.pass_s(10)
+    assert found(ledger, revision.id).attempts == 0
+
+
+def test_a_claimed_revision_can_turn_out_to_be_none_for_the_model(ledger: Ledger) -> None:
+    taken = claim(ledger, make_ready(ledger))
+    assert ledger.skip_claimed(taken, "not-a-head", "lungs")
+    (skipped,) = ledger.due(State.SKIPPED)
+    assert (skipped.reason, skipped.detail) == ("not-a-head", "lungs")
+
+
+class Away:
+    """Work that fails as long as a database server is away."""
+
+    def __init__(self, times: int, cause: Exception) -> None:
+        self.left, self.cause = times, cause
+
+    def __call__(self) -> str:
+        self.left -= 1
+        if self.left >= 0:
+            raise sa.exc.OperationalError("", {}, self.cause)
+        return "done"
+
+
+def test_a_server_that_restarts_is_waited_for() -> None:
+    assert patiently(Away(2, psycopg.OperationalError("starting up")), 5) == "done"
+
+
+def test_a_server_that_stays_away_is_not_waited_for_without_end() -> None:
+    with pytest.raises(sa.exc.OperationalError):
+        patiently(Away(10**6, psycopg.OperationalError("starting up")), 0.3)
+
+
+def test_a_full_disk_under_sqlite_is_told_at_once() -> None:
+    work = Away(1, sqlite3.OperationalError("database or disk is full"))
+    with pytest.raises(sa.exc.OperationalError):
+        patiently(work, 60)
+    assert work.left == 0

@@ -131,7 +131,7 @@ def test_results_of_a_revision_have_a_folder_of_their_own(spool: Spool) -> None:
 
 
 def test_what_was_received_passes_the_check(spool: Spool) -> None:
-    spool.check(spool.keep(STUDY, SERIES, IMAGE, DIGEST, CONTENT), DIGEST)
+    assert spool.holds(spool.keep(STUDY, SERIES, IMAGE, DIGEST, CONTENT), DIGEST)
 
 
 def test_an_altered_file_is_found(spool: Spool) -> None:
@@ -139,15 +139,20 @@ def test_an_altered_file_is_found(spool: Spool) -> None:
     altered = bytearray(CONTENT)
     altered[9] ^= 1
     spool.path(kept).write_bytes(altered)
-    with pytest.raises(SpoolError, match="is not what was received"):
-        spool.check(kept, DIGEST)
+    assert not spool.holds(kept, DIGEST)
 
 
 def test_a_missing_file_is_found(spool: Spool) -> None:
     kept = spool.keep(STUDY, SERIES, IMAGE, DIGEST, CONTENT)
     spool.path(kept).unlink()
-    with pytest.raises(SpoolError, match="cannot be read from the spool: No such file"):
-        spool.check(kept, DIGEST)
+    assert not spool.holds(kept, DIGEST)
+
+
+def test_a_spool_that_is_not_mounted_is_no_missing_file(spool: Spool) -> None:
+    kept = spool.keep(STUDY, SERIES, IMAGE, DIGEST, CONTENT)
+    spool.folder.rename(spool.home / "elsewhere")
+    with pytest.raises(SpoolError, match="is its disk mounted"):
+        spool.holds(kept, DIGEST)
 
 
 # -- quarantine ----------------------------------------------------------------
@@ -211,7 +216,7 @@ def test_what_did_not_fit_can_be_sent_again(tiny_disk: Path) -> None:
         spool.keep(STUDY, SERIES, IMAGE, digest_of(content), content)
     filler.unlink()
     kept = spool.keep(STUDY, SERIES, IMAGE, digest_of(content), content)
-    spool.check(kept, digest_of(content))
+    assert spool.holds(kept, digest_of(content))
 
 
 def test_a_disk_that_is_read_only_is_an_error(tiny_disk: Path) -> None:
