@@ -1,0 +1,368 @@
+"""Results go to destinations that are well, ill and worse, and arrive once."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pynetdicom import AE, evt
+
+from node.broker import free_port
+from node.deliver import deliver
+from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
+from node.settings import Settings
+from node.spool import Spool
+from tests.conftest import Clock
+from tests.e2e.peers import running_storescp
+
+PAUSE_S, LONGEST_S = 5.0, 40.0
+
+Answer = Callable[[evt.Event], int]
+
+
+class Archive:
+    """An archive that does as it is told; what it has stored is in `stored`."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.answer: Answer = lambda _event: 0x0000
+        self.stored: list[str] = []
+        self.associations = 0
+
+    def handle(self, event: evt.Event) -> int:
+        status = self.answer(event)
+        if status == 0:
+            self.stored.append(str(event.request.AffectedSOPInstanceUID))
+        return status
+
+    def count(self, _event: evt.Event) -> None:
+        self.associations += 1
+
+
+@contextmanager
+def running(archive: Archive) -> Iterator[Archive]:
+    ae = AE(ae_title="ARCHIVE")
+    ae.add_supported_context(SecondaryCaptureImageStorage)
+    server = ae.start_server(
+        ("127.0.0.1", archive.port),
+        block=False,
+        evt_handlers=[(evt.EVT_C_STORE, archive.handle), (evt.EVT_ACCEPTED, archive.count)],
+    )
+    try:
+        yield archive
+    finally:
+        server.shutdown()
+
+
+@pytest.fixture
+def archive() -> Iterator[Archive]:
+    with running(Archive()) as started:
+        yield started
+
+
+def settings_for(home: Path, **ports: int) -> Settings:
+    return Settings(
+        home=home,
+        destinations=[
+            {"name": name, "ae_title": name.upper(), "host": "127.0.0.1", "port": port}
+            for name, port in ports.items()
+        ],
+        deliver={"first_pause_s": PAUSE_S, "longest_pause_s": LONGEST_S, "timeout_s": 1},
+    )
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    opened.clock = clock
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def reported(ledger: Ledger, spool: Spool) -> Callable[..., Revision]:
+    """A series that has results, which wait to be sent."""
+
+    def make(*destinations: str, objects: int = 4) -> Revision:
+        series = str(generate_uid())
+        digest = "0" * 64
+        path = Path(series) / "1.dcm"
+        instance = Instance("1.2", series, f"{series}.1", "1.2.840.1", digest, path, "CT")
+        revision = ledger.revision(ledger.store(instance, 30).revision_id)
+        assert revision is not None
+        assert ledger.ready(revision, [])
+        claim = ledger.claim(revision.id, 30)
+        assert claim is not None
+        results = [capture(spool, Path(series) / f"{n}.dcm") for n in range(objects)]
+        assert ledger.report(claim, results, destinations, warnings=[], maxima={"any": 0.5})
+        return revision
+
+    return make
+
+
+def capture(spool: Spool, path: Path) -> Result:
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID = SecondaryCaptureImageStorage
+    image.SOPInstanceUID = generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = "1.2", "1.2.3"
+    image.PatientName, image.PatientID = "Test^Head", "T1"
+    image.Modality, image.ConversionType = "OT", "WSD"
+    target = spool.results / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(target, enforce_file_format=True)
+    return Result("sc", "1.2.3", SecondaryCaptureImageStorage, str(image.SOPInstanceUID), path)
+
+
+def uids(ledger: Ledger, revision: Revision) -> list[str]:
+    return [result.sop_instance_uid for result in ledger.results(revision)]
+
+
+def test_many_series_go_over_one_association(
+    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    revisions = [reported("archive") for _ in range(5)]
+
+    stored = deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port))
+
+    assert stored == 20
+    assert archive.associations == 1
+    assert archive.stored == [uid for revision in revisions for uid in uids(ledger, revision)]
+    assert {ledger.revision(r.id).state for r in revisions} == {State.DELIVERED}
+
+
+@pytest.mark.parametrize("status", [0xA900, 0xC000, 0x0122])
+def test_an_object_that_is_refused_waits_alone(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+    status: int,
+) -> None:
+    revision = reported("archive")
+    refused = uids(ledger, revision)[1]
+    archive.answer = lambda event: (
+        status if event.request.AffectedSOPInstanceUID == refused else 0x0000
+    )
+    settings = settings_for(spool.home, archive=archive.port)
+
+    assert deliver("archive", ledger, spool, settings) == 3
+
+    waiting = ledger.deliveries(revision)[1]
+    assert (waiting.state, waiting.attempts) == (DeliveryState.PENDING, 1)
+    assert f"0x{status:04X}" in waiting.detail
+    assert ledger.due_destinations() == []
+    archive.answer = lambda _event: 0x0000
+    clock.pass_s(PAUSE_S)
+    assert deliver("archive", ledger, spool, settings) == 1
+    assert sorted(archive.stored) == sorted(uids(ledger, revision))
+    assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+def test_a_warning_is_a_stored_object_with_a_remark(
+    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    revision = reported("archive")
+    archive.answer = lambda _event: 0xB000
+
+    assert deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port)) == 4
+
+    assert {d.detail for d in ledger.deliveries(revision)} == {"stored with warning 0xB000"}
+
+
+def test_a_full_archive_rests_and_gets_the_rest_when_it_is_well(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+) -> None:
+    revision = reported("archive")
+    answers = iter([0x0000, 0xA700])
+    archive.answer = lambda _event: next(answers)
+    settings = settings_for(spool.home, archive=archive.port)
+
+    assert deliver("archive", ledger, spool, settings) == 1
+
+    assert [d.attempts for d in ledger.deliveries(revision)] == [1, 1, 0, 0]
+    assert deliver("archive", ledger, spool, settings) == 0, "it rests"
+    archive.answer = lambda _event: 0x0000
+    clock.pass_s(PAUSE_S)
+    assert deliver("archive", ledger, spool, settings) == 3
+    assert sorted(archive.stored) == sorted(uids(ledger, revision))
+
+
+def test_pauses_of_a_destination_that_is_away_grow_up_to_the_longest(
+    ledger: Ledger, spool: Spool, reported: Callable[..., Revision], clock: Clock
+) -> None:
+    reported("away")
+    settings = settings_for(spool.home, away=free_port())
+    pauses = []
+    for _ in range(6):
+        assert deliver("away", ledger, spool, settings) == 0
+        begin = clock.now
+        while ledger.due_destinations() == []:
+            clock.pass_s(0.25)
+        pauses.append(clock.now - begin)
+    for pause, expected in zip(pauses, [5, 10, 20, 40, 40, 40], strict=True):
+        assert 0.75 * expected <= pause <= expected + 0.25
+
+
+def test_after_too_long_a_time_objects_are_given_up_and_can_be_sent_by_hand(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+) -> None:
+    revision = reported("archive")
+    away = settings_for(spool.home, archive=free_port())
+    assert deliver("archive", ledger, spool, away) == 0
+    clock.pass_s(away.deliver.give_up_h * 3600 + 1)
+    assert deliver("archive", ledger, spool, away) == 0
+    assert {d.state for d in ledger.deliveries(revision)} == {DeliveryState.FAILED}
+    assert ledger.due_destinations() == []
+
+    assert ledger.retry(ledger.revision(revision.id), ["archive"])
+
+    well = settings_for(spool.home, archive=archive.port)
+    assert deliver("archive", ledger, spool, well) == 4
+    assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+def abort(event: evt.Event) -> int:
+    event.assoc.abort()
+    return 0xC000
+
+
+def drop(event: evt.Event) -> int:
+    """Close the connection without a word."""
+    event.assoc.dul.socket.close()
+    return 0xC000
+
+
+def sleep(_event: evt.Event) -> int:
+    time.sleep(1.5)
+    return 0xC000
+
+
+@pytest.mark.parametrize("illness", [abort, drop, sleep])
+def test_an_association_that_breaks_off_loses_nothing(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+    illness: Answer,
+) -> None:
+    revision = reported("archive")
+    archive.answer = lambda event: illness(event) if len(archive.stored) == 2 else 0x0000
+    settings = settings_for(spool.home, archive=archive.port)
+
+    assert deliver("archive", ledger, spool, settings) == 2
+
+    archive.answer = lambda _event: 0x0000
+    clock.pass_s(PAUSE_S)
+    assert deliver("archive", ledger, spool, settings) == 2
+    assert sorted(archive.stored) == sorted(uids(ledger, revision))
+    assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+def test_an_answer_that_is_lost_makes_the_object_go_again_under_its_uid(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+) -> None:
+    revision = reported("archive")
+
+    def store_and_say_nothing(event: evt.Event) -> int:
+        if len(archive.stored) == 2:
+            archive.stored.append(str(event.request.AffectedSOPInstanceUID))
+            return sleep(event)
+        return 0x0000
+
+    archive.answer = store_and_say_nothing
+    settings = settings_for(spool.home, archive=archive.port)
+    deliver("archive", ledger, spool, settings)
+    clock.pass_s(PAUSE_S)
+    archive.answer = lambda _event: 0x0000
+    deliver("archive", ledger, spool, settings)
+
+    assert len(archive.stored) == 5
+    assert set(archive.stored) == set(uids(ledger, revision))
+    assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+def test_a_peer_that_listens_and_never_answers_holds_no_other_up(
+    tmp_path: Path, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    with (
+        closing(socket.create_server(("127.0.0.1", 0))) as silent,
+        running_storescp(tmp_path / "storescp") as storescp,
+    ):
+        settings = settings_for(spool.home, silent=silent.getsockname()[1], storescp=storescp.port)
+        revision = reported("silent", "storescp")
+        begin = time.monotonic()
+        ill = threading.Thread(target=deliver, args=("silent", ledger, spool, settings))
+        ill.start()
+        for _ in range(100):
+            if deliver("storescp", ledger, spool, settings):
+                break
+            time.sleep(0.1)
+        assert len(storescp.datasets()) == 4
+        ill.join(20)
+        assert not ill.is_alive()
+        assert time.monotonic() - begin < 10
+    states = {(d.destination, d.state) for d in ledger.deliveries(revision)}
+    assert states == {("silent", DeliveryState.PENDING), ("storescp", DeliveryState.SENT)}
+
+
+def test_two_senders_at_once_send_everything_once(
+    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    for _ in range(5):
+        reported("archive")
+    settings = settings_for(spool.home, archive=archive.port)
+    senders = [
+        threading.Thread(target=deliver, args=("archive", ledger, spool, settings))
+        for _ in range(4)
+    ]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join(60)
+    assert len(archive.stored) == len(set(archive.stored)) == 20
+
+
+def test_a_file_of_the_results_that_is_gone_is_made_again(
+    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    damaged, whole = reported("archive"), reported("archive")
+    (spool.results / ledger.results(damaged)[2].path).unlink()
+
+    assert deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port)) == 4
+
+    assert sorted(archive.stored) == sorted(uids(ledger, whole))
+    assert [r.id for r in ledger.due(State.READY)] == [damaged.id]
+
+
+def test_a_destination_that_is_not_configured_any_more_is_given_up(
+    ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    revision = reported("gone")
+    assert deliver("gone", ledger, spool, settings_for(spool.home)) == 0
+    assert {d.state for d in ledger.deliveries(revision)} == {DeliveryState.FAILED}
