@@ -222,7 +222,7 @@ def test_smoothing_averages_neighbours_by_a_gaussian():
 
 def test_smoothing_does_not_reach_from_one_series_into_the_next():
     values = np.concatenate([np.zeros((5, 6)), np.ones((5, 6))])
-    assert np.array_equal(smoothed(values, np.array([5, 5]), 2.0), values)
+    np.testing.assert_allclose(smoothed(values, np.array([5, 5]), 2.0), values, atol=1e-12)
 
 
 def test_the_width_of_smoothing_is_the_one_of_lowest_loss():
