@@ -21,6 +21,7 @@ class Destination(Section):
     ae_title: AETitle = Field(description="AE title of the peer")
     host: str = Field(min_length=1, description="its address")
     port: Port = Field(description="its port")
+    commit: bool = Field(False, description="ask it to commit to what it has stored")
 
 
 class AssembleSettings(Section):
@@ -53,6 +54,9 @@ class DeliverSettings(Section):
     longest_pause_s: PositiveSeconds = Field(900, description="no pause is longer")
     give_up_h: PositiveSeconds = Field(72, description="hours until a delivery counts as failed")
     timeout_s: PositiveSeconds = Field(30, description="for a peer's answer")
+    commit_wait_s: PositiveSeconds = Field(
+        3600, description="ask again for a storage commitment that was not reported for this long"
+    )
 
 
 class BrokerSettings(Section):
