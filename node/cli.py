@@ -167,6 +167,7 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 @_told_plainly
 def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     """Receive series and assemble them (one part of `up`, for many machines)."""
+    from node.audit import Auditor
     from node.broker import broker_url
     from node.hints import Hints
     from node.receive import start_receiver
@@ -183,11 +184,12 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     ledger = _ledger(settings)
     spool = Spool(settings.home)
     reconcile_in_background(settings, spool, ledger)
-    receiver = start_receiver(settings, spool, ledger)
-    try:
-        Sweeper(settings, spool, ledger, hints).run(stop)
-    finally:
-        receiver.stop()
+    with Auditor.open(settings, "receive") as auditor:
+        receiver = start_receiver(settings, spool, ledger, auditor)
+        try:
+            Sweeper(settings, spool, ledger, hints).run(stop)
+        finally:
+            receiver.stop()
 
 
 @app.command()

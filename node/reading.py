@@ -1,4 +1,7 @@
-"""What is read of an instance before it is kept: its UIDs, as far as they can be trusted."""
+"""What is read of an instance before it is kept: its UIDs, as far as they can be trusted.
+
+And for the audit trail alone, whose study it is.
+"""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -6,6 +9,7 @@ from io import BytesIO
 import pydicom
 
 from ml.errors import first_line
+from node.audit import STUDY_KEYWORDS, Study
 from node.dicom import Status
 from node.errors import RefusedInstance
 from node.spool import is_uid
@@ -21,12 +25,15 @@ class Identity:
     ----------
     sop_class, study, series, instance : str
         UIDs.
+    audited : Study
+        The study as the audit trail names it.
     """
 
     sop_class: str
     study: str
     series: str
     instance: str
+    audited: Study
 
 
 def read_identity(content: bytes) -> Identity:
@@ -43,7 +50,9 @@ def read_identity(content: bytes) -> Identity:
         If it cannot be read, or a UID is missing or invalid.
     """
     try:
-        header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=_TAGS)
+        header = pydicom.dcmread(
+            BytesIO(content), stop_before_pixels=True, specific_tags=_TAGS + STUDY_KEYWORDS
+        )
         found = {keyword: str(header.get(keyword, "") or "") for keyword in _TAGS}
     except Exception as error:  # a hostile dataset can raise anything from the parser
         raise RefusedInstance(
@@ -58,6 +67,7 @@ def read_identity(content: bytes) -> Identity:
         study=found["StudyInstanceUID"],
         series=found["SeriesInstanceUID"],
         instance=found["SOPInstanceUID"],
+        audited=Study.of(header),
     )
 
 

@@ -30,6 +30,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml.errors import first_line
+from node.audit import Action, Alert, Auditor, EventOutcome, Peer, Tally
 from node.dicom import (
     IMPLEMENTATION_CLASS_UID,
     Status,
@@ -38,13 +39,23 @@ from node.dicom import (
 )
 from node.errors import ConfigError, RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger, Outcome, patiently
-from node.reading import check_command, read_identity
+from node.reading import Identity, check_command, read_identity
 from node.settings import Settings
 from node.spool import Spool, digest_of
 
 log = logging.getLogger(__name__)
 
 STORAGE_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+
+MOST_COUNTED = 100
+"""Studies of one association that are counted in memory; then they are recorded."""
+
+_ACTIONS = {
+    Outcome.NEW: Action.CREATE,
+    Outcome.DUPLICATE: Action.READ,
+    Outcome.CHANGED: Action.UPDATE,
+}
+"""What an instance was to the ledger, as the audit trail says it (PS3.15, A.5.3.7)."""
 
 
 def transfer_syntaxes() -> list[UID]:
@@ -59,7 +70,9 @@ def _is_decodable(uid: UID) -> bool:
         return False
 
 
-def start_receiver(settings: Settings, spool: Spool, ledger: Ledger) -> "Receiver":
+def start_receiver(
+    settings: Settings, spool: Spool, ledger: Ledger, auditor: Auditor
+) -> "Receiver":
     """Open the port and answer associations in threads of their own.
 
     Raises
@@ -73,7 +86,7 @@ def start_receiver(settings: Settings, spool: Spool, ledger: Ledger) -> "Receive
     for storage_class in STORAGE_CLASSES:
         ae.add_supported_context(storage_class, transfer_syntaxes())
 
-    receiver = Receiver(settings, spool, ledger)
+    receiver = Receiver(settings, spool, ledger, auditor)
     address = (settings.dicom.host, settings.dicom.port)
     try:
         receiver.server = ae.start_server(
@@ -83,6 +96,7 @@ def start_receiver(settings: Settings, spool: Spool, ledger: Ledger) -> "Receive
                 (evt.EVT_CONN_OPEN, send_without_delay),
                 (evt.EVT_C_ECHO, lambda _event: Status.SUCCESS),
                 (evt.EVT_C_STORE, receiver.handle_store),
+                (evt.EVT_REJECTED, receiver.handle_rejected),
                 (evt.EVT_RELEASED, receiver.handle_end),
                 (evt.EVT_ABORTED, receiver.handle_end),
                 (evt.EVT_CONN_CLOSE, receiver.handle_end),
@@ -105,14 +119,17 @@ class Receiver:
     settings : Settings
     spool : Spool
     ledger : Ledger
+    auditor : Auditor
     """
 
-    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger, auditor: Auditor) -> None:
         self.settings = settings
         self.spool = spool
         self.ledger = ledger
+        self.auditor = auditor
         self.server: Any = None
         self._touched: dict[int, set[int]] = {}  # association -> revisions it brought slices of
+        self._tallies: dict[int, Tally] = {}  # association -> what it brought
         self._lock = threading.Lock()
 
     def stop(self) -> None:
@@ -150,7 +167,9 @@ class Receiver:
             stored = patiently(lambda: self.ledger.store(instance, quiet_s))
         except (SpoolError, SQLAlchemyError) as error:
             log.error("instance %s was not stored: %s", identity.instance, first_line(error))
+            self._count(event, identity, Action.CREATE, EventOutcome.MINOR_FAILURE)
             return Status.OUT_OF_RESOURCES
+        self._count(event, identity, _ACTIONS[stored.outcome])
         if stored.outcome is Outcome.CHANGED:
             log.warning("instance %s came again with other content", identity.instance)
         with self._lock:
@@ -161,11 +180,34 @@ class Receiver:
         """Look at what an association brought, once it has ended, however it did."""
         with self._lock:
             touched = self._touched.pop(id(event.assoc), None)
+            tally = self._tallies.pop(id(event.assoc), None)
+        if tally is not None:
+            self.auditor.instances_received(_peer(event), tally)
         if touched:
             try:
                 self.ledger.release(touched, self.settings.assemble.grace_s)
             except SQLAlchemyError as error:  # the sweeper looks after `quiet_s` anyway
                 log.error("the end of an association was not noted: %s", first_line(error))
+
+    def handle_rejected(self, event: evt.Event) -> None:
+        """Record that an association was not accepted: EVT_REJECTED."""
+        self.auditor.security_alert(Alert.REFUSED_PEER, "an association was rejected", _peer(event))
+
+    def _count(
+        self,
+        event: evt.Event,
+        identity: Identity,
+        action: Action,
+        outcome: EventOutcome = EventOutcome.SUCCESS,
+    ) -> None:
+        """Count an instance for the record of its association."""
+        with self._lock:
+            tally = self._tallies.setdefault(id(event.assoc), Tally())
+            tally.add(identity.audited, identity.sop_class, action, outcome)
+            if len(tally) < MOST_COUNTED:
+                return
+            del self._tallies[id(event.assoc)]
+        self.auditor.instances_received(_peer(event), tally)
 
     def _refuse(self, content: bytes, refusal: RefusedInstance, event: evt.Event) -> int:
         sender = event.assoc.requestor.ae_title.strip()
@@ -174,9 +216,22 @@ class Receiver:
         except SpoolError as error:
             log.error("an instance from %s was refused and not kept: %s", sender, error)
             return Status.OUT_OF_RESOURCES
+        self.auditor.security_alert(
+            Alert.REFUSED_INSTANCE,
+            f"an instance was refused with status {refusal.status:04X}H",
+            _peer(event),
+            folder,
+        )
         # Not the reason: it may quote the dataset, and so the patient.
         log.warning("an instance from %s was refused, see %s", sender, folder)
         return refusal.status
+
+
+def _peer(event: evt.Event) -> Peer:
+    """Who sends, as far as the association says."""
+    requestor = event.assoc.requestor
+    title = requestor.ae_title.strip()
+    return Peer(title, title, requestor.address or "")
 
 
 def _file_content(event: evt.Event) -> bytes:

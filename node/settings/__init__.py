@@ -2,6 +2,7 @@
 
 fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
+audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
 report.py       [report]: which results are made, and in what form
 whole.py        all sections together
@@ -10,6 +11,7 @@ load.py         from file and environment; one line on what is wrong
 The defaults run on one machine with nothing else installed.
 """
 
+from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
@@ -29,6 +31,7 @@ from node.settings.whole import Settings
 __all__ = [
     "AnalyzeSettings",
     "AssembleSettings",
+    "AuditSettings",
     "BrokerSettings",
     "CaptureForm",
     "Compression",

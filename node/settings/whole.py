@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.report import ReportSettings
 from node.settings.sections import (
@@ -47,6 +48,7 @@ class Settings(BaseSettings):
     analyze: AnalyzeSettings = AnalyzeSettings()
     report: ReportSettings = ReportSettings()
     deliver: DeliverSettings = DeliverSettings()
+    audit: AuditSettings = AuditSettings()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
