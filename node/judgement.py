@@ -4,12 +4,15 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ml.bundle import Bundle, OperatingPoint
 from ml.labels import LABELS, Label
 from ml.series import Slice
+
+if TYPE_CHECKING:  # at run time they would bring PyTorch
+    from ml.bundle import Bundle, OperatingPoint
 
 
 class Assessment(StrEnum):
@@ -44,11 +47,11 @@ class Model:
     digest: str
     trained_on: str
     intended_use: str
-    operating_point: OperatingPoint | None = None
-    most_sensitive: OperatingPoint | None = None
+    operating_point: "OperatingPoint | None" = None
+    most_sensitive: "OperatingPoint | None" = None
 
     @classmethod
-    def of(cls, bundle: Bundle, operating_point: str = "balanced") -> "Model":
+    def of(cls, bundle: "Bundle", operating_point: str = "balanced") -> "Model":
         """The model of a bundle, with the operating point of that name if it has one."""
         manifest = bundle.manifest
         points = {point.name: point for point in manifest.operating_points}

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ml.errors import IchnodeError, NotAHeadError, first_line
-from node.analyze import Analysis, Analyzer, analyze
 from node.assemble import Reason
+from node.audit import Auditor
 from node.deliver import deliver
 from node.environment import is_passing
 from node.headers import read_headers
@@ -22,6 +23,9 @@ from node.results import predecessors, recorded
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, write_durably
 from node.summary import maxima, model_json, series_json
+
+if TYPE_CHECKING:
+    from node.analyze import Analysis, Analyzer
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +49,7 @@ class Worker:
     hints : Hints
     analyzer : Analyzer, optional
         None in a worker that only delivers.
+    auditor : Auditor, optional
     """
 
     def __init__(
@@ -53,13 +58,15 @@ class Worker:
         ledger: Ledger,
         spool: Spool,
         hints: Hints,
-        analyzer: Analyzer | None,
+        analyzer: "Analyzer | None",
+        auditor: Auditor | None = None,
     ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.spool = spool
         self.hints = hints
         self.analyzer = analyzer
+        self.auditor = auditor or Auditor.silent()
 
     def analyze(self, revision_id: int) -> None:
         """Stations analyze and report, for one revision; nothing if another has done it."""
@@ -89,7 +96,7 @@ class Worker:
         except Exception as error:
             self._after_error(claim, error)
 
-    def _hand_over(self, claim: Claim, analysis: Analysis, results: list[Result]) -> None:
+    def _hand_over(self, claim: Claim, analysis: "Analysis", results: list[Result]) -> None:
         destinations = [destination.name for destination in self.settings.destinations]
         reported = patiently(
             lambda: self.ledger.report(
@@ -102,10 +109,18 @@ class Worker:
         )
         if reported:
             log.info("series %s is reported", claim.revision.series_instance_uid)
+            self.auditor.series_judged(
+                analysis.sources,
+                claim.revision.series_instance_uid,
+                claim.revision.number,
+                analysis.judgement.model,
+            )
             for destination in destinations:
                 self.hints.deliver(destination)
 
-    def _analyze(self, claim: Claim, analyzer: Analyzer) -> Analysis:
+    def _analyze(self, claim: Claim, analyzer: "Analyzer") -> "Analysis":
+        from node.analyze import analyze  # noqa: PLC0415  as in `run_worker`
+
         instances = self.ledger.instances(claim.revision)
         lost = [i for i in instances if not self.spool.holds(i.path, i.digest)]
         if lost:
@@ -114,7 +129,7 @@ class Worker:
         digest = digest_of_instances((i.sop_instance_uid, i.digest) for i in instances)
         return analyze(analyzer, series, digest, claim.revision.warnings)
 
-    def _report(self, claim: Claim, analysis: Analysis) -> list[Result]:
+    def _report(self, claim: Claim, analysis: "Analysis") -> list[Result]:
         revision = claim.revision
         folder = self.spool.results_folder(
             revision.study_instance_uid, revision.series_instance_uid, revision.number
@@ -206,30 +221,37 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
     """
     analyzer = None
     if queue is Queue.ANALYZE:
+        # Here alone: who only delivers needs no PyTorch, neither its seconds nor its memory.
+        from node.analyze import Analyzer  # noqa: PLC0415
+
         analyzer = Analyzer.load(settings)
         model = analyzer.model
         log.info("model %s %s on %s", model.name, model.version, analyzer.detector.device)
         threads = 1  # one model, one GPU; and what waits is left to other workers
-    worker = Worker(
-        settings,
-        open_ledger(settings.ledger_url),
-        Spool(settings.home),
-        Hints(url, settings),
-        analyzer,
-    )
-    app = celery_app(url, settings)
-    app.task(worker.analyze if queue is Queue.ANALYZE else worker.deliver, name=task_name(queue))
-    # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            f"--hostname={queue}-{os.getpid()}@%h",
-            "--pool=threads",
-            f"--concurrency={threads}",
-            f"--queues={queue}",
-            "--without-gossip",
-            "--without-mingle",
-            "--without-heartbeat",
-        ]
-    )
+    with Auditor.open(settings, queue) as auditor:
+        worker = Worker(
+            settings,
+            open_ledger(settings.ledger_url),
+            Spool(settings.home),
+            Hints(url, settings),
+            analyzer,
+            auditor,
+        )
+        app = celery_app(url, settings)
+        app.task(
+            worker.analyze if queue is Queue.ANALYZE else worker.deliver, name=task_name(queue)
+        )
+        # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
+        app.worker_main(
+            [
+                "--quiet",
+                "worker",
+                f"--hostname={queue}-{os.getpid()}@%h",
+                "--pool=threads",
+                f"--concurrency={threads}",
+                f"--queues={queue}",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+            ]
+        )

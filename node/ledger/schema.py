@@ -113,3 +113,63 @@ destination = sa.Table(
     sa.Column("rests_until", Seconds),
     sa.Column("detail", sa.Text),
 )
+
+# Storage commitment that destinations are asked for: a commitment is asked for again under
+# a new transaction, and a report on any of its transactions counts.
+commitment = sa.Table(
+    "commitment",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("since", Seconds, nullable=False),
+    sa.Column("due_at", Seconds),
+    sa.Column("detail", sa.Text),
+    sa.Index("commitment_due", "due_at"),
+)
+
+commitment_transaction = sa.Table(
+    "commitment_transaction",
+    metadata,
+    sa.Column("transaction_uid", UID, primary_key=True),
+    sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False),
+)
+
+# An object stands here from when it is asked for until it is heard of.
+commitment_reference = sa.Table(
+    "commitment_reference",
+    metadata,
+    sa.Column(
+        "delivery_id", sa.ForeignKey("delivery.id", ondelete="CASCADE"), primary_key=True
+    ),
+    sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False, index=True),
+)
+
+# What a sender asked the node to commit to, and is to be told.
+owed_report = sa.Table(
+    "owed_report",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("requestor", sa.String(16), nullable=False),
+    sa.Column("transaction_uid", UID, nullable=False),
+    sa.Column("objects", sa.JSON, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("since", Seconds, nullable=False),
+    sa.Column("due_at", Seconds),
+    sa.Column("detail", sa.Text),
+    sa.UniqueConstraint("requestor", "transaction_uid"),
+    sa.Index("owed_report_due", "due_at"),
+)
+
+sa.Index("instance_by_uid", instance.c.sop_instance_uid)
+
+_is_sent = delivery.c.state == "sent"
+sa.Index(
+    "delivery_sent",
+    delivery.c.destination,
+    delivery.c.first_tried_at,
+    sqlite_where=_is_sent,
+    postgresql_where=_is_sent,
+)

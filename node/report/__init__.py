@@ -24,10 +24,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import Dataset, FileDataset
 
-from ml.evidence import Evidence
 from ml.series import Volume
 from node.judgement import Judgement
 from node.report.capture import build_captures, save_overlays
@@ -48,6 +48,9 @@ from node.report.sr import (
 )
 from node.settings import ReportSettings
 
+if TYPE_CHECKING:  # at run time it would bring PyTorch
+    from ml.evidence import Evidence
+
 __all__ = [
     "Kind",
     "ReportError",
@@ -67,7 +70,7 @@ def build(
     folder: Path,
     *,
     settings: ReportSettings | None = None,
-    evidence: Sequence[Evidence] = (),
+    evidence: "Sequence[Evidence]" = (),
     revision: int = 1,
     predecessors: Mapping[Kind, ResultReference] | None = None,
     created: datetime,

@@ -10,11 +10,11 @@ DICOM PS3.3: Secondary Capture Image IOD (A.8.1). What a map means: `ml.evidence
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydicom.dataset import FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from ml.evidence import Evidence
 from node.report.capture import compress, fill_capture, fill_pixels, instance_numbers
 from node.report.errors import ReportError
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, new_result, plain
@@ -24,6 +24,9 @@ from node.report.origin import Origin
 from node.report.picture.heat import NOT_A_SEGMENTATION, draw_evidence
 from node.report.picture.paint import NAMES
 from node.settings import ReportSettings
+
+if TYPE_CHECKING:  # at run time it would bring PyTorch
+    from ml.evidence import Evidence
 
 _SERIES = Series(
     Kind.EVIDENCE_MAP,
@@ -36,7 +39,7 @@ _SERIES = Series(
 
 def build_evidence_maps(
     origin: Origin,
-    evidence: Sequence[Evidence],
+    evidence: "Sequence[Evidence]",
     settings: ReportSettings,
     *,
     revision: int,
@@ -91,7 +94,7 @@ def build_evidence_maps(
         yield f"map-{one.index + 1:0{digits}}.dcm", capture
 
 
-def _derivation(origin: Origin, one: Evidence) -> str:
+def _derivation(origin: Origin, one: "Evidence") -> str:
     model = origin.model
     return (
         f"Slice in the brain window, and with a map over it of where the evidence for "

@@ -5,6 +5,7 @@ sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
 report.py       [report]: which results are made, and in what form
+security.py     [[peers]]: who may talk to the node
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
 
@@ -26,6 +27,7 @@ from node.settings.sections import (
     ModelSettings,
     WebSettings,
 )
+from node.settings.security import Peer
 from node.settings.whole import Settings
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "LedgerSettings",
     "ModelSettings",
     "Notices",
+    "Peer",
     "ReportForm",
     "ReportSettings",
     "Settings",

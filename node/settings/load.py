@@ -14,10 +14,14 @@ from pydantic_settings import SettingsError
 
 from node.errors import ConfigError
 from node.settings.sections import Destination
+from node.settings.security import Peer
 from node.settings.whole import ENV_PREFIX, Settings
 
 CONFIG_ENV = "ICHNODE_CONFIG"
 DEFAULT_FILE = Path("ichnode.toml")
+
+_ROWS: dict[str, type[BaseModel]] = {"destinations": Destination, "peers": Peer}
+"""What a row is of each list of tables."""
 
 
 def load_settings(config: Path | None = None) -> Settings:
@@ -135,7 +139,7 @@ def _known_keys(location: list[Any]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        model = Destination if part == "destinations" else model.model_fields[part].annotation  # type: ignore[assignment]
+        model = _ROWS.get(part) or model.model_fields[part].annotation  # type: ignore[assignment]
     return list(model.model_fields)
 
 

@@ -20,6 +20,7 @@ from node.settings.sections import (
     ModelSettings,
     WebSettings,
 )
+from node.settings.security import Peer
 
 ENV_PREFIX = "ICHNODE_"
 
@@ -43,6 +44,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=_default_home, description="folder for all that is kept")
     dicom: DicomSettings = DicomSettings()
     destinations: tuple[Destination, ...] = ()
+    peers: tuple[Peer, ...] = ()
     assemble: AssembleSettings = AssembleSettings()
     eligibility: EligibilitySettings = EligibilitySettings()
     analyze: AnalyzeSettings = AnalyzeSettings()
@@ -67,6 +69,15 @@ class Settings(BaseSettings):
             raise ValueError("takes each name once")
         return value
 
+    @field_validator("peers")
+    @classmethod
+    def _told_apart(cls, value: tuple[Peer, ...]) -> tuple[Peer, ...]:
+        names = [peer.name for peer in value]
+        titles = [peer.ae_title for peer in value]
+        if len(set(names)) != len(names) or len(set(titles)) != len(titles):
+            raise ValueError("takes each name and each ae_title once")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -87,3 +98,7 @@ class Settings(BaseSettings):
     def destination(self, name: str) -> Destination | None:
         """The destination of that name."""
         return next((d for d in self.destinations if d.name == name), None)
+
+    def peer(self, ae_title: str) -> Peer | None:
+        """The peer that calls itself by an AE title."""
+        return next((p for p in self.peers if p.ae_title == ae_title.strip()), None)

@@ -61,6 +61,15 @@ def test_help_comes_at_once_and_names_every_command() -> None:
     assert "Not for clinical use" in " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("module", ["node.sweep", "node.receive", "node.reconcile", "node.work"])
+def test_who_does_not_judge_does_without_pytorch(module: str) -> None:
+    """It takes seconds to import and some hundred MB: receivers and deliverers are many."""
+    subprocess.run(
+        [sys.executable, "-c", f"import {module}, sys; assert 'torch' not in sys.modules"],
+        check=True,
+    )
+
+
 def test_analyze_gives_the_document_that_the_design_describes(head: Path, tmp_path: Path) -> None:
     document = judged(ichnode("analyze", head, "--json", home=tmp_path))
 

@@ -9,10 +9,11 @@ Viridis, which grows evenly in lightness, for people with any colour vision and 
 grey: S. van der Walt, N. Smith (2015), in the public domain (CC0).
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
 
-from ml.evidence import Evidence
 from ml.windows import BRAIN
 from node.judgement import Judgement
 from node.report.header import NOT_FOR_CLINICAL_USE
@@ -29,6 +30,9 @@ from node.report.picture.paint import (
     percent,
 )
 from node.report.picture.slice import draw_brain_window, draw_framed
+
+if TYPE_CHECKING:  # at run time it would bring PyTorch
+    from ml.evidence import Evidence
 
 NOT_A_SEGMENTATION = "Aid to understanding the model, not a segmentation."
 
@@ -62,7 +66,7 @@ _FOOT = 132
 
 def draw_evidence(
     judgement: Judgement,
-    evidence: Evidence,
+    evidence: "Evidence",
     hu: np.ndarray,
     spacing_mm: tuple[float, float] | None = None,
     edges: Edges | None = None,
@@ -125,7 +129,7 @@ def _blend(under: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.rint(under * (1 - density) + colour * density).astype(np.uint8)
 
 
-def _draw_head(canvas: Canvas, judgement: Judgement, evidence: Evidence) -> None:
+def _draw_head(canvas: Canvas, judgement: Judgement, evidence: "Evidence") -> None:
     """The finding, its probability, the slice and the model."""
     right = _WIDTH - PAD
     item = judgement.slices[evidence.index]
