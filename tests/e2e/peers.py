@@ -264,8 +264,20 @@ class Orthanc:
 @contextmanager
 def running_orthanc(folder: Path, *, dicomweb: bool = False) -> Iterator[Orthanc]:
     """Run an Orthanc that takes whatever is sent to it."""
-    folder.mkdir(parents=True, exist_ok=True)
     peer = Orthanc(free_port(), free_port())
+    process = start_orthanc(folder, peer, dicomweb=dicomweb)
+    try:
+        yield peer
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def start_orthanc(
+    folder: Path, peer: Orthanc, *, dicomweb: bool = False
+) -> "subprocess.Popen[bytes]":
+    """Start an Orthanc, over what it has stored in a folder, and wait until it answers."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "orthanc.json").write_text(
         json.dumps(
             {
@@ -299,7 +311,8 @@ def running_orthanc(folder: Path, *, dicomweb: bool = False) -> Iterator[Orthanc
 
     try:
         wait_for(answers, 60, "Orthanc to answer")
-        yield peer
-    finally:
-        process.terminate()
-        process.wait(30)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return process
