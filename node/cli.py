@@ -200,7 +200,15 @@ def work(
         str | None,
         typer.Option(help="Serve only this one, analyze or deliver; else a process for each."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, max=64, help="Deliveries at the same time.")] = 4,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=256,
+            help="Deliveries at the same time; else one for each destination, and one more.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     verbose: Verbose = False,
 ) -> None:
@@ -219,7 +227,8 @@ def work(
         raise ConfigError(f"no queue {queue!r}; there are: {', '.join(Queue)}")
     url = broker_url(settings)
     check_broker(url)
-    run_worker(settings, url, Queue(queue), threads)
+    # No destination has two senders, and so a slow one holds no other up.
+    run_worker(settings, url, Queue(queue), threads or len(settings.destinations) + 1)
 
 
 @app.command()
@@ -295,11 +304,17 @@ def status(
     from node import show
 
     _start_logging()
-    revisions = _ledger(_settings(config)).recent(limit)
+    ledger = _ledger(_settings(config))
+    revisions, destinations = ledger.recent(limit), ledger.destinations()
     if as_json:
-        print(json.dumps({"series": [show.revision_json(r) for r in revisions]}, indent=2))
+        document = {
+            "series": [show.revision_json(r) for r in revisions],
+            "destinations": [show.destination_json(d) for d in destinations],
+        }
+        print(json.dumps(document, indent=2))
     else:
         show.revisions(Console(), revisions)
+        show.destinations(Console(), destinations)
 
 
 @app.command("show")
@@ -330,18 +345,32 @@ def show_series(
 @app.command()
 @_told_plainly
 def retry(
-    uid: Annotated[str, typer.Argument(help="Series or Study Instance UID.")],
+    uid: Annotated[
+        str | None, typer.Argument(help="Series or Study Instance UID.", show_default=False)
+    ] = None,
     config: Config = None,
+    destination: Annotated[
+        str | None,
+        typer.Option(help="All that was given up for this destination.", show_default=False),
+    ] = None,
+    *,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="All that has failed or was given up.")
+    ] = False,
 ) -> None:
     """Begin again with what has failed, was skipped, or was not delivered."""
+    if sum((uid is not None, destination is not None, failed)) != 1:
+        raise ConfigError("one of these is needed: a UID, --failed or --destination NAME")
     _start_logging()
     settings = _settings(config)
+    if destination is not None and settings.destination(destination) is None:
+        raise ConfigError(f"no destination {destination!r} in the configuration")
     ledger = _ledger(settings)
-    destinations = [destination.name for destination in settings.destinations]
+    names = [destination.name for destination in settings.destinations]
     console = Console()
     again = 0
-    for revision in _find(ledger, uid):
-        if ledger.retry(revision, destinations):
+    for revision in ledger.dead_letters(destination) if uid is None else _find(ledger, uid):
+        if ledger.retry(revision, names):
             again += 1
             console.print(
                 f"revision {revision.number} of {revision.series_instance_uid}: again "

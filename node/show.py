@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ml.labels import LABELS, SUBTYPES, Label
 from node.check import Finding, Health
-from node.ledger import Ledger, Revision, State
+from node.ledger import DestinationState, Ledger, Revision, State
 from node.spool import PROBABILITIES, Spool
 
 if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
@@ -69,6 +69,39 @@ def revisions(console: Console, found: Sequence[Revision]) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def destination_json(destination: DestinationState) -> dict[str, Any]:
+    """One destination in `ichnode status --json`."""
+    rests = destination.rests_until
+    return {
+        "name": destination.name,
+        "waiting": destination.waiting,
+        "given_up": destination.given_up,
+        "failures": destination.failures,
+        "rests_until": None if rests is None else rests.isoformat(),
+        "detail": destination.detail,
+    }
+
+
+def destinations(console: Console, found: Sequence[DestinationState]) -> None:
+    """Destinations that something waits for, or was given up for."""
+    for item in found:
+        if item.waiting:
+            why = f": {item.detail}" if item.detail else ""
+            console.print(
+                f"[yellow]{item.waiting} objects wait for {escape(item.name)}[/yellow]"
+                f"{escape(why)}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if item.given_up:
+            console.print(
+                f"[red]{item.given_up} objects for {escape(item.name)} were given up:[/red] "
+                f"`ichnode retry --destination {escape(item.name)}` sends them again",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The ledger: where every series is on its way, in SQL. The truth of the node."""
 
 from node.ledger.analyzing import Claim
+from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
@@ -8,6 +9,7 @@ from node.ledger.patience import patiently
 from node.ledger.records import (
     Delivery,
     DeliveryState,
+    DestinationState,
     Event,
     Instance,
     Outcome,
@@ -20,13 +22,18 @@ from node.ledger.records import (
 __all__ = [
     "HINT_S",
     "Claim",
+    "Commitment",
     "Delivery",
     "DeliveryState",
+    "DestinationState",
     "Event",
+    "Heard",
     "Hold",
     "Instance",
     "Ledger",
     "Outcome",
+    "OwedReport",
+    "Reference",
     "Result",
     "Revision",
     "State",

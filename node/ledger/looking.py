@@ -6,8 +6,11 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import MOST_AT_ONCE, Database, as_result, counts_for, utc
+from node.ledger.reconciling import INSTANCE_LOST
 from node.ledger.records import (
     Delivery,
+    DeliveryState,
+    DestinationState,
     Event,
     Instance,
     Result,
@@ -60,6 +63,13 @@ class Looking(Database):
 
     def replaced(self, revision: Revision) -> int:
         """How many instances came again with other content, up to a revision."""
+        newer = _instance.alias()
+        came_again = sa.exists().where(
+            newer.c.series_id == _instance.c.series_id,
+            newer.c.sop_instance_uid == _instance.c.sop_instance_uid,
+            newer.c.from_revision == _instance.c.to_revision,
+            newer.c.digest != _instance.c.digest,
+        )
         with self.reading() as connection:
             return int(
                 connection.execute(
@@ -69,6 +79,7 @@ class Looking(Database):
                     .where(
                         _revision.c.id == revision.id,
                         _instance.c.to_revision <= _revision.c.number,
+                        came_again,
                     )
                 ).scalar_one()
             )
@@ -128,3 +139,59 @@ class Looking(Database):
     def deliveries(self, revision: Revision) -> list[Delivery]:
         """Where the results of a revision are on their way."""
         return self.select_deliveries(_delivery.c.revision_id == revision.id)
+
+    def dead_letters(self, destination: str | None = None) -> list[Revision]:
+        """Revisions that have failed or of which a delivery was given up, in order.
+
+        Parameters
+        ----------
+        destination : str, optional
+            Only those of which a delivery to it was given up.
+        """
+        given_up = sa.exists().where(
+            _delivery.c.revision_id == _revision.c.id, _delivery.c.state == DeliveryState.FAILED
+        )
+        if destination is not None:
+            condition = given_up.where(_delivery.c.destination == destination)
+        else:
+            failed = sa.and_(
+                _revision.c.state == State.FAILED,
+                # What is left of such a series must not be judged as if it were all of it.
+                _revision.c.reason != INSTANCE_LOST,
+            )
+            condition = sa.or_(failed, given_up)
+        return self.select_revisions(condition, _revision.c.id, None)
+
+    def destinations(self) -> list[DestinationState]:
+        """How each destination is that something was ever planned for, by name."""
+        counts = (
+            sa.select(
+                _delivery.c.destination.label("name"),
+                sa.func.sum(
+                    sa.case((_delivery.c.state == DeliveryState.PENDING, 1), else_=0)
+                ).label("waiting"),
+                sa.func.sum(sa.case((_delivery.c.state == DeliveryState.FAILED, 1), else_=0)).label(
+                    "given_up"
+                ),
+            )
+            .group_by(_delivery.c.destination)
+            .subquery()
+        )
+        known = schema.destination
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(counts, known.c.failures, known.c.rests_until, known.c.detail)
+                .outerjoin(known, known.c.name == counts.c.name)
+                .order_by(counts.c.name)
+            ).all()
+        return [
+            DestinationState(
+                row.name,
+                int(row.waiting),
+                int(row.given_up),
+                row.failures or 0,
+                None if row.rests_until is None else utc(row.rests_until),
+                row.detail,
+            )
+            for row in rows
+        ]

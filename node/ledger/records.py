@@ -159,3 +159,28 @@ class Delivery:
     next_try_at: datetime | None
     detail: str | None
     result: Result
+
+
+@dataclass(frozen=True)
+class DestinationState:
+    """How a destination is.
+
+    Parameters
+    ----------
+    name : str
+    waiting, given_up : int
+        Objects that are to be sent, and that are not sent any more until `retry`.
+    failures : int
+        How often in a row it could not be sent to.
+    rests_until : datetime, optional
+        Nothing is sent before, UTC; None if it is well.
+    detail : str, optional
+        What it is ill with.
+    """
+
+    name: str
+    waiting: int
+    given_up: int
+    failures: int
+    rests_until: datetime | None
+    detail: str | None

@@ -183,6 +183,10 @@ def test_analyze_of_what_cannot_be_decoded_fails_and_names_the_slices(
         (("analyze", "nowhere-at-all"), "no file or folder"),
         (("show", "1.2.3"), "no study or series 1.2.3"),
         (("retry", "1.2.3"), "no study or series 1.2.3"),
+        (("retry",), "a UID, --failed or --destination"),
+        (("retry", "1.2.3", "--failed"), "a UID, --failed or --destination"),
+        (("retry", "--failed"), "nothing to do again"),
+        (("retry", "--destination", "nowhere"), "no destination 'nowhere'"),
         (("work", "--queue", "nonsense"), "nonsense"),
         (("receive",), "no broker"),
         (("analyze", "nowhere-at-all", "--png"), "--png needs --out"),
@@ -256,7 +260,10 @@ def test_check_finds_what_is_wrong_and_says_the_cure(tmp_path: Path) -> None:
 
 def test_status_of_a_new_node_says_how_to_begin(tmp_path: Path) -> None:
     assert "ichnode up" in ichnode("status", home=tmp_path).stdout
-    assert judged(ichnode("status", "--json", home=tmp_path)) == {"series": []}
+    assert judged(ichnode("status", "--json", home=tmp_path)) == {
+        "series": [],
+        "destinations": [],
+    }
 
 
 @pytest.mark.data

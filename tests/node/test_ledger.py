@@ -723,6 +723,40 @@ def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     assert [d.id for d in take(ledger)] == [second.id]
 
 
+def test_dead_letters_are_what_has_failed_or_was_given_up(ledger: Ledger) -> None:
+    make_reported_series(ledger, "1.2.3.6", "pacs")
+    failed = make_ready(ledger, "1.2.3.7")
+    ledger.fail(claim(ledger, failed), "pixel-error", "broken")
+    lost = make_ready(ledger, "1.2.3.8")
+    ledger.lose(lost, ledger.instances(lost)[:1])
+    given_up = make_reported_series(ledger, "1.2.3.9", "pacs", "archive")
+    ledger.give_up(ledger.deliveries(given_up)[-1], "refused")
+
+    assert [r.id for r in ledger.dead_letters()] == [failed.id, given_up.id]
+    assert [r.id for r in ledger.dead_letters("archive")] == [given_up.id]
+    assert ledger.dead_letters("pacs") == []
+
+
+def test_the_state_of_a_destination_is_told(ledger: Ledger, clock: Clock) -> None:
+    revision = make_reported(ledger, "pacs", "archive", count=3)
+    ledger.sent(take(ledger)[0])
+    ledger.rest(hold(ledger, "archive"), clock.now + 40, "does not answer")
+    ledger.give_up(ledger.deliveries(revision)[-1], "refused")
+    archive, pacs = ledger.destinations()
+    assert (pacs.name, pacs.waiting, pacs.given_up, pacs.rests_until) == ("pacs", 2, 0, None)
+    assert (archive.waiting, archive.given_up, archive.failures) == (2, 1, 1)
+    assert archive.detail == "does not answer"
+    assert archive.rests_until == datetime.fromtimestamp(clock.now + 40, UTC)
+
+
+def test_images_that_were_lost_and_sent_again_are_not_called_changed(ledger: Ledger) -> None:
+    lost = receive(ledger)
+    assert ledger.lose(lost, ledger.instances(lost)[:2])
+    again = receive(ledger)
+    assert (again.number, again.instances) == (2, 3)
+    assert ledger.replaced(again) == 0
+
+
 @pytest.mark.parametrize("state", [State.RECEIVING, State.READY, State.ANALYZING, State.DELIVERED])
 def test_what_is_on_its_way_or_done_is_left_alone(ledger: Ledger, state: State) -> None:
     revision = receive(ledger)
