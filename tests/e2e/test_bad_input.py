@@ -18,15 +18,15 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     generate_uid,
 )
-from pynetdicom import AE, evt
+from pynetdicom import AE
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from ml.bundle import STAGE2, find_bundle
 from node.broker import free_port
-from node.ledger import DeliveryState, State
+from node.ledger import State
 from tests.e2e.conftest import Series
-from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, running_node, wait_for
+from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, wait_for
 
 
 def store_bytes(port: int, dataset: bytes, uid: str) -> int:
@@ -297,37 +297,6 @@ def test_a_spool_that_cannot_be_written_answers_a700_and_the_sender_can_try_agai
     assert status == 0xA700
     node.send(series.files)
     node.wait_for(series.series, State.DELIVERED)
-
-
-def test_a_destination_that_refuses_gets_the_results_again_until_it_takes_them(
-    tmp_path: Path, new_series: Callable[..., Series]
-) -> None:
-    """DCMTK's storescp cannot be told to answer A700, so a pynetdicom SCP does."""
-    answers: list[int] = []
-
-    def store(_event: evt.Event) -> int:
-        answers.append(0xA700 if len(answers) < 5 else 0x0000)
-        return answers[-1]
-
-    port = free_port()
-    ae = AE(ae_title="FULL")
-    for uid in one_set(1):
-        ae.add_supported_context(uid)
-    server = ae.start_server(
-        ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)]
-    )
-    try:
-        with running_node(tmp_path, [("full", "FULL", port)]) as node:
-            series = new_series(slices=20)
-            node.send(series.files)
-            revision = node.wait_for(series.series, State.DELIVERED)
-            deliveries = node.ledger.deliveries(revision)
-    finally:
-        server.shutdown()
-
-    assert answers.count(0) == len(deliveries) == one_set(20).total()
-    assert {d.state for d in deliveries} == {DeliveryState.SENT}
-    assert sum(d.attempts for d in deliveries) == len(answers)
 
 
 def ichnode(*arguments: str) -> "subprocess.CompletedProcess[str]":

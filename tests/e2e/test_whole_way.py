@@ -130,54 +130,39 @@ def test_a_series_in_another_transfer_syntax_comes_back(
     assert not any("left out" in warning for warning in revision.warnings)
 
 
-def test_dcmtk_storescp_gets_the_results_too(
-    tmp_path: Path, new_series: Callable[..., Series]
-) -> None:
-    with (
-        running_storescp(tmp_path / "pacs") as pacs,
-        running_node(tmp_path, [("dcmtk", "STORESCP", pacs.port)]) as node,
-    ):
-        series = new_series()
-        node.send(series.files)
-        node.wait_for(series.series, State.DELIVERED)
-
-        assert kinds(pacs.datasets()) == one_set(len(series.files))
-
-
-def test_a_destination_that_only_takes_implicit_vr_is_served(
-    tmp_path: Path, new_series: Callable[..., Series]
-) -> None:
-    with (
-        running_storescp(tmp_path / "pacs", None, "+xi") as pacs,
-        running_node(tmp_path, [("old", "STORESCP", pacs.port)]) as node,
-    ):
-        series = new_series(slices=20)
-        node.send(series.files)
-        node.wait_for(series.series, State.DELIVERED)
-
-        assert kinds(pacs.datasets()) == one_set(len(series.files))
-
-
-def test_results_wait_for_a_destination_that_is_down_and_hold_no_other_up(
+def test_every_destination_is_served_and_one_that_is_down_holds_no_other_up(
     tmp_path: Path, orthanc: Orthanc, new_series: Callable[..., Series]
 ) -> None:
     port = free_port()
-    with running_node(tmp_path, [("down", "DOWN", port), ("up", "ORTHANC", orthanc.port)]) as node:
+    with (
+        running_storescp(tmp_path / "dcmtk") as dcmtk,
+        running_storescp(tmp_path / "implicit", None, "+xi") as implicit,
+        running_node(
+            tmp_path,
+            [
+                ("down", "DOWN", port),
+                ("orthanc", "ORTHANC", orthanc.port),
+                ("dcmtk", "STORESCP", dcmtk.port),
+                ("implicit", "STORESCP", implicit.port),
+            ],
+        ) as node,
+    ):
         series = new_series(slices=20)
+        expected = one_set(len(series.files))
         node.send(series.files)
+        for peer in (dcmtk, implicit):
+            wait_for(lambda peer=peer: kinds(peer.datasets()) == expected, 60, "storescp")
+        wait_for(lambda: kinds(orthanc.instances_of(series.study)) == expected, 60, "Orthanc")
+        node.wait_for(series.series, State.REPORTED)
         wait_for(
-            lambda: kinds(orthanc.instances_of(series.study)) == one_set(len(series.files)),
-            60,
-            "Orthanc",
-        )
-        revision = node.wait_for(series.series, State.REPORTED)
-        wait_for(
-            lambda: any(d.attempts > 1 for d in node.ledger.deliveries(revision)), 30, "attempts"
+            lambda: {d.name: d.failures for d in node.ledger.destinations()}["down"] > 1,
+            30,
+            "attempts",
         )
 
         with running_storescp(tmp_path / "pacs", port) as pacs:
             node.wait_for(series.series, State.DELIVERED)
-            assert kinds(pacs.datasets()) == one_set(len(series.files))
+            assert kinds(pacs.datasets()) == expected
 
 
 def test_the_results_are_valid_by_dciodvfy_and_read_by_dsrdump(
