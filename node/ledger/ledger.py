@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.analyzing import Analyzing
 from node.ledger.assembling import Assembling
+from node.ledger.committing import Committing
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
 from node.ledger.looking import Looking
@@ -17,7 +18,7 @@ from node.ledger.records import DeliveryState, Revision, State
 _delivery = schema.delivery
 
 
-class Ledger(Receiving, Assembling, Analyzing, Delivering, Reconciling, Looking):
+class Ledger(Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking):
     """The state of every series, with what each station does to it."""
 
     def retry(self, revision: Revision, destinations: Sequence[str]) -> bool:
