@@ -5,7 +5,7 @@ sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
 report.py       [report]: which results are made, and in what form
-security.py     [[peers]]: who may talk to the node
+security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
 
@@ -27,7 +27,7 @@ from node.settings.sections import (
     ModelSettings,
     WebSettings,
 )
-from node.settings.security import Peer
+from node.settings.security import ClientCertificates, Peer, TLSSettings
 from node.settings.whole import Settings
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "AuditSettings",
     "BrokerSettings",
     "CaptureForm",
+    "ClientCertificates",
     "Compression",
     "DeliverSettings",
     "Destination",
@@ -48,6 +49,7 @@ __all__ = [
     "ReportForm",
     "ReportSettings",
     "Settings",
+    "TLSSettings",
     "WebSettings",
     "load_settings",
 ]

@@ -1,8 +1,15 @@
 """The short sections, one for each part of the node."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from node.settings.fields import AETitle, Port, PositiveSeconds, Seconds, Section
+from node.settings.security import NAME, TLSSettings, with_url_of_file
+
+_BROKER_URL = r"^(redis|rediss|redis\+socket|unix)://"
+_LEDGER_URL = r"^(sqlite|postgresql\+psycopg)://"
 
 
 class DicomSettings(Section):
@@ -11,17 +18,53 @@ class DicomSettings(Section):
     ae_title: AETitle = Field("ICHNODE", description="AE title of the node")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: Port = Field(11112, description="port to listen on")
+    require_called_ae: bool = Field(
+        True, description="reject who calls the node by another title than its own"
+    )
     max_associations: int = Field(20, ge=1, le=1000, description="at the same time")
+    max_associations_per_address: int = Field(
+        10, ge=1, le=1000, description="at the same time, from one address"
+    )
+    associations_per_minute: int = Field(
+        1200, ge=1, le=100_000, description="new ones from one address"
+    )
+    idle_s: PositiveSeconds = Field(60, description="a peer that is silent for longer is left")
+    max_instance_mb: int = Field(1024, ge=1, le=4096, description="larger ones are refused")
+    max_receiving_mb: int = Field(
+        2048, ge=1, le=1_000_000, description="in memory at the same time; beyond, A700"
+    )
+    min_free_gb: float = Field(
+        1, ge=0, allow_inf_nan=False, description="with less on the disk instances get A700"
+    )
+    max_quarantine_gb: float = Field(
+        5, ge=0, allow_inf_nan=False, description="beyond, refused instances are not kept"
+    )
+    tls: TLSSettings = TLSSettings()
 
 
 class Destination(Section):
     """A peer that results are sent to."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="what you call it")
+    name: str = Field(pattern=NAME, description="what you call it")
     ae_title: AETitle = Field(description="AE title of the peer")
     host: str = Field(min_length=1, description="its address")
     port: Port = Field(description="its port")
     commit: bool = Field(False, description="ask it to commit to what it has stored")
+    tls: bool = Field(False, description="whether it takes TLS")
+    tls_ca: Path | None = Field(
+        None, description="certificates to check its own by; absent: the system's"
+    )
+    tls_certificate: Path | None = Field(None, description="the node's own, where it asks for one")
+    tls_key: Path | None = Field(None, description="the key of tls_certificate")
+    tls_check_host: bool = Field(True, description="its certificate has to name its host")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Destination":
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("takes tls_certificate and tls_key together")
+        if not self.tls and (self.tls_ca or self.tls_certificate or not self.tls_check_host):
+            raise ValueError("takes tls = true where there are other keys of TLS")
+        return self
 
 
 class AssembleSettings(Section):
@@ -64,12 +107,18 @@ class BrokerSettings(Section):
 
     url: str | None = Field(
         None,
-        pattern=r"^(redis|rediss|redis\+socket|unix)://",
+        pattern=_BROKER_URL,
         description="redis://...; without it `ichnode up` starts one of its own",
     )
+    url_file: Path | None = Field(None, description="a file with the URL, if it has a password")
     visibility_timeout_s: PositiveSeconds = Field(
         3600, description="a message that was not acknowledged for this long comes again"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, value: Any) -> Any:
+        return with_url_of_file(value, _BROKER_URL)
 
 
 class LedgerSettings(Section):
@@ -77,9 +126,15 @@ class LedgerSettings(Section):
 
     url: str | None = Field(
         None,
-        pattern=r"^(sqlite|postgresql\+psycopg)://",
+        pattern=_LEDGER_URL,
         description="postgresql+psycopg://...; without it SQLite in home",
     )
+    url_file: Path | None = Field(None, description="a file with the URL, if it has a password")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, value: Any) -> Any:
+        return with_url_of_file(value, _LEDGER_URL)
 
 
 class ModelSettings(Section):

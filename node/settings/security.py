@@ -1,9 +1,14 @@
-"""Who may talk to the node."""
+"""Who may talk to the node, what it shows of itself by TLS, and where its secrets lie."""
 
 import ipaddress
-from typing import Annotated
+import os
+import re
+import stat
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from node.settings.fields import AETitle, Port, Section
 
@@ -49,3 +54,95 @@ class Peer(Section):
         None, min_length=1, description="its address, for storage commitment reports to it"
     )
     port: Port | None = Field(None, description="its port; absent: it is never called")
+
+
+class ClientCertificates(StrEnum):
+    """What a peer that calls has to show of itself."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    NONE = "none"
+
+
+class TLSSettings(Section):
+    """TLS for those who call the node; without a certificate it speaks plain DICOM."""
+
+    certificate: Path | None = Field(None, description="the node's, with what stands above it; PEM")
+    key: Path | None = Field(None, description="its key, for the node's user alone; PEM")
+    ca: Path | None = Field(None, description="certificates to check those of peers by; PEM")
+    client_certificates: ClientCertificates = Field(
+        ClientCertificates.REQUIRED, description="of peers that call: required, optional, none"
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether peers have to call with TLS."""
+        return self.certificate is not None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "TLSSettings":
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("takes certificate and key together")
+        if self.certificate is None and self.ca is not None:
+            raise ValueError("takes certificate and key where there is a ca")
+        if (
+            self.is_on
+            and self.ca is None
+            and self.client_certificates is not (ClientCertificates.NONE)
+        ):
+            # Never the system's: anyone gets a certificate from one of those.
+            raise ValueError('takes ca to check peers by, or client_certificates = "none"')
+        return self
+
+
+def check_private(path: Path) -> None:
+    """See that a file with a secret cannot be read by everybody.
+
+    The rule is PostgreSQL's for keys: the service's own file is for its user
+    alone; one of root may be read by a group.
+
+    Raises
+    ------
+    OSError
+        If it is not there.
+    ValueError
+        If others can read it, with what to do about it.
+    """
+    status = path.stat()
+    allowed = stat.S_IRWXU | (stat.S_IRGRP if status.st_uid == 0 else 0)
+    if status.st_uid not in (0, os.geteuid()):
+        raise ValueError(f"{path} belongs to another user: chown it to the node's or to root")
+    if stat.S_IMODE(status.st_mode) & ~allowed & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ValueError(f"{path} can be read or changed by others: chmod 600 it")
+
+
+def with_url_of_file(section: Any, pattern: str) -> Any:
+    """A section of the configuration whose ``url_file`` was read.
+
+    Parameters
+    ----------
+    section : object
+        As it was given.
+    pattern : str
+        What a URL has to be like.
+
+    Raises
+    ------
+    ValueError
+        If there is a ``url`` too, or the file cannot be used. It does not quote the file.
+    """
+    if not isinstance(section, dict) or not section.get("url_file"):
+        return section
+    if section.get("url"):
+        raise ValueError("takes url or url_file, not both")
+    path = Path(str(section["url_file"]))
+    try:
+        check_private(path)
+        url = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ValueError(f"takes a file that can be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError("takes a file with a URL in UTF-8") from None
+    if re.match(pattern, url) is None:
+        raise ValueError(f"takes a file with a URL that matches {pattern}")
+    return {**section, "url": url}
