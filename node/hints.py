@@ -30,8 +30,13 @@ class Queue(StrEnum):
 
 
 def task_name(queue: Queue) -> str:
-    """The name of the one task that goes through a queue."""
+    """The name of the task that a queue is there for."""
     return f"ichnode.{queue}"
+
+
+ASK_TASK = "ichnode.ask_commitment"
+TELL_TASK = "ichnode.tell_commitment"
+"""Tasks that go through the queue `deliver` too: storage commitment."""
 
 
 def celery_app(url: str, settings: Settings) -> Celery:
@@ -88,11 +93,19 @@ class Hints:
 
     def analyze(self, revision_id: int) -> None:
         """Say that a revision is ready to be analyzed."""
-        self._send(Queue.ANALYZE, revision_id)
+        self._send(Queue.ANALYZE, task_name(Queue.ANALYZE), revision_id)
 
     def deliver(self, destination: str) -> None:
         """Say that results are to be sent to a destination."""
-        self._send(Queue.DELIVER, destination)
+        self._send(Queue.DELIVER, task_name(Queue.DELIVER), destination)
+
+    def ask_commitment(self, destination: str) -> None:
+        """Say that a destination is to be asked to commit to what it has stored."""
+        self._send(Queue.DELIVER, ASK_TASK, destination)
+
+    def tell_commitment(self, report_id: int) -> None:
+        """Say that a report on storage commitment is owed to a sender."""
+        self._send(Queue.DELIVER, TELL_TASK, report_id)
 
     def is_empty(self, queue: Queue) -> bool:
         """Whether no message waits; False if the broker cannot be asked."""
@@ -104,10 +117,10 @@ class Hints:
         self._is_silent = False
         return waiting == 0
 
-    def _send(self, queue: Queue, *args: object) -> None:
+    def _send(self, queue: Queue, task: str, *args: object) -> None:
         try:
             self._redis.ping()  # Celery would try for seconds to reach a broker that is away
-            self._app.send_task(task_name(queue), args=args, queue=queue.value, retry=False)
+            self._app.send_task(task, args=args, queue=queue.value, retry=False)
         except (OperationalError, redis.RedisError, OSError) as error:
             self._complain(error)
 

@@ -6,7 +6,7 @@ of it.
 References
 ----------
 Storage Service Class and its status codes: DICOM PS3.4, B.2.3. Verification
-Service Class: PS3.4, A.
+Service Class: PS3.4, A. Storage Commitment: see `node.commit`.
 """
 
 import logging
@@ -31,6 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ml.errors import first_line
 from node.audit import Action, Alert, Auditor, EventOutcome, Peer, Tally
+from node.commit import PUSH_MODEL, TRANSFER_SYNTAXES, Answering, handle_report
 from node.dicom import (
     IMPLEMENTATION_CLASS_UID,
     Status,
@@ -85,8 +86,11 @@ def start_receiver(
     ae.add_supported_context(Verification, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     for storage_class in STORAGE_CLASSES:
         ae.add_supported_context(storage_class, transfer_syntaxes())
+    # In both roles: senders ask the node, and destinations report to it.
+    ae.add_supported_context(PUSH_MODEL, list(TRANSFER_SYNTAXES), scu_role=True, scp_role=True)
 
     receiver = Receiver(settings, spool, ledger, auditor)
+    answering = Answering(settings, spool, ledger)
     address = (settings.dicom.host, settings.dicom.port)
     try:
         receiver.server = ae.start_server(
@@ -96,6 +100,8 @@ def start_receiver(
                 (evt.EVT_CONN_OPEN, send_without_delay),
                 (evt.EVT_C_ECHO, lambda _event: Status.SUCCESS),
                 (evt.EVT_C_STORE, receiver.handle_store),
+                (evt.EVT_N_ACTION, answering.handle_request),
+                (evt.EVT_N_EVENT_REPORT, handle_report, [ledger, settings]),
                 (evt.EVT_REJECTED, receiver.handle_rejected),
                 (evt.EVT_RELEASED, receiver.handle_end),
                 (evt.EVT_ABORTED, receiver.handle_end),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from ml.errors import first_line
 from node.assemble import assemble
+from node.commit import sent_since
 from node.environment import is_passing
 from node.headers import read_headers
 from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue
@@ -79,6 +80,7 @@ class Sweeper:
         delivery_s = LEEWAY_S + max(rules.deliver.longest_pause_s, rules.deliver.first_pause_s)
         if pulled := self.ledger.straighten(revision_s, delivery_s):
             log.warning("the clock was set back: %d times were pulled back with it", pulled)
+        self.ledger.straighten_commitments(max(delivery_s, LEEWAY_S + rules.deliver.commit_wait_s))
 
     def assemble(self) -> None:
         """Move on what was received and has come to rest."""
@@ -160,11 +162,18 @@ class Sweeper:
                 self._later(revision, HINT_S)
 
     def hint_deliver(self) -> None:
-        """Send hints about destinations that something waits for."""
+        """Send hints about destinations that something waits for, and senders that wait."""
         waiting = self.ledger.due_destinations()
-        if waiting and self.hints.is_empty(Queue.DELIVER):
+        committing = [d.name for d in self.settings.destinations if d.commit]
+        to_ask = self.ledger.destinations_to_ask(committing, sent_since(self.ledger, self.settings))
+        to_tell = self.ledger.due_reports()
+        if (waiting or to_ask or to_tell) and self.hints.is_empty(Queue.DELIVER):
             for destination in waiting:
                 self.hints.deliver(destination)
+            for destination in to_ask:
+                self.hints.ask_commitment(destination)
+            for report_id in to_tell:
+                self.hints.tell_commitment(report_id)
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.ledger.clock(), UTC)

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING
 from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.assemble import Reason
 from node.audit import Auditor
+from node.commit import ask, tell
 from node.deliver import deliver
 from node.environment import is_passing
 from node.headers import read_headers
-from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue, celery_app, task_name
+from node.hints import (
+    ASK_TASK,
+    PAUSE_AFTER_ERROR_S,
+    TELL_TASK,
+    Hints,
+    Queue,
+    celery_app,
+    task_name,
+)
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
 from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
@@ -186,6 +195,16 @@ class Worker:
             if stored:
                 log.info("%d objects stored in %s", stored, destination)
 
+    def ask_commitment(self, destination: str) -> None:
+        """Ask a destination to commit to what it has stored."""
+        with _telling_plainly():
+            ask(destination, self.ledger, self.settings)
+
+    def tell_commitment(self, report_id: int) -> None:
+        """Tell a sender what the node commits to."""
+        with _telling_plainly():
+            tell(report_id, self.ledger, self.spool, self.settings)
+
 
 @contextmanager
 def _telling_plainly() -> Iterator[None]:
@@ -238,9 +257,12 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
             auditor,
         )
         app = celery_app(url, settings)
-        app.task(
-            worker.analyze if queue is Queue.ANALYZE else worker.deliver, name=task_name(queue)
-        )
+        if queue is Queue.ANALYZE:
+            app.task(worker.analyze, name=task_name(queue))
+        else:
+            app.task(worker.deliver, name=task_name(queue))
+            app.task(worker.ask_commitment, name=ASK_TASK)
+            app.task(worker.tell_commitment, name=TELL_TASK)
         # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
         app.worker_main(
             [
