@@ -33,6 +33,9 @@ DEFAULT_PORT = {Transport.UDP: 514, Transport.TCP: 514, Transport.TLS: 6514}
 TIMEOUT_S = 5.0
 """For a syslog server that does not take what it is sent."""
 
+VERDICT_S = 0.3
+"""A TLS 1.3 server says after the handshake only that it does not trust the node."""
+
 _HEAD_BYTES = 4096
 """So much of a file is read to find the time of its first record."""
 
@@ -226,17 +229,15 @@ class SyslogSink:
             self._socket.settimeout(TIMEOUT_S)
         return self._socket
 
-    def _is_over(self, connection: socket.socket) -> bool:
+    def _is_over(self, connection: socket.socket, wait_s: float = 0) -> bool:
         """Whether the server has hung up: what is sent then is lost without an error."""
         if self._transport not in (Transport.TCP, Transport.TLS):
             return False
-        connection.settimeout(0)
+        connection.settimeout(wait_s)
         try:
             return connection.recv(1) == b""
-        except (BlockingIOError, ssl.SSLWantReadError):
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
             return False
-        except OSError:
-            return True
         finally:
             connection.settimeout(TIMEOUT_S)
 
@@ -260,10 +261,17 @@ class SyslogSink:
         if self._context is None:
             return stream
         try:
-            return self._context.wrap_socket(stream, server_hostname=self._host)
+            secured = self._context.wrap_socket(stream, server_hostname=self._host)
         except OSError:
             stream.close()
             raise
+        try:
+            if self._is_over(secured, VERDICT_S):
+                raise ConnectionResetError("the server hung up after the TLS handshake")
+        except OSError:
+            secured.close()
+            raise
+        return secured
 
 
 def syslog_frame(message: AuditMessage, facility: int, process: Process) -> bytes:
