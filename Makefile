@@ -42,7 +42,7 @@ train-demo: setup-train  ## phantoms to a bundle through every step of the train
 test: setup-dev  ## run every test, against real peers
 	@deploy/debian-packages $(TEST_PACKAGES)
 	@tests/viewer/get-ohif
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 validate: setup-dev  ## have every validator look at every object, into docs/validators.md
 	@deploy/debian-packages $(TEST_PACKAGES)

@@ -21,10 +21,12 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ml.errors import first_line
+from node.audit import Auditor
 from node.dicom import application_entity, send_without_delay
 from node.errors import DeliveryError
 from node.lease import staying_alive
-from node.ledger import Delivery, Ledger
+from node.ledger import Delivery, Hold, Ledger
+from node.pauses import pause_after
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
 
@@ -42,101 +44,121 @@ _WARNINGS = (0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007)
 """Stored all the same, with a remark (PS3.4, table B.2-1; PS3.7, C)."""
 
 
-def pause_after(failures: int, rules: DeliverSettings, chance: float) -> float:
-    """How long to wait after a number of failures, seconds.
+class Deliverer:
+    """Sends results, one destination at a time.
 
-    The pauses double up to the longest one; `chance`, from 0 to 1, takes up to
-    a quarter off, so that what failed together is not tried again together.
+    Parameters
+    ----------
+    ledger : Ledger
+    spool : Spool
+    settings : Settings
+    auditor : Auditor
     """
-    doubled = rules.first_pause_s * 2.0 ** min(failures - 1, 60)
-    return float(min(doubled, rules.longest_pause_s) * (1 - 0.25 * chance))
 
+    def __init__(self, ledger: Ledger, spool: Spool, settings: Settings, auditor: Auditor) -> None:
+        self.ledger = ledger
+        self.spool = spool
+        self.settings = settings
+        self.auditor = auditor
 
-def deliver(destination: str, ledger: Ledger, spool: Spool, settings: Settings) -> int:
-    """Send all that is due to a destination, unless another sender does.
+    def deliver(self, destination: str) -> int:
+        """Send all that is due to a destination, unless another sender does.
 
-    An object that the peer refuses waits for its own time; a peer that is ill
-    rests as a whole, and nothing else waits for it.
+        An object that the peer refuses waits for its own time; a peer that is ill
+        rests as a whole, and nothing else waits for it.
 
-    Returns
-    -------
-    int
-        How many objects the destination has stored.
-    """
-    hold = ledger.hold(destination, LEASE_S)
-    if hold is None:
-        return 0
-    rules = settings.deliver
-    stored = 0
-    try:
-        with staying_alive(partial(ledger.extend_hold, hold, LEASE_S), LEASE_S):
-            peer = settings.destination(destination)
-            while deliveries := ledger.due_deliveries(destination, MOST_AT_ONCE):
-                if peer is None:
-                    for delivery in deliveries:
-                        ledger.give_up(delivery, "no such destination in the configuration")
-                    continue
-                there = _with_file(deliveries, ledger, spool)
-                if there:
-                    for _ in _send(there, peer, ledger, spool, settings):
-                        stored += 1
-    except DeliveryError as error:
-        log.warning("delivery to %s has to wait: %s", destination, error)
-        # What was stored just now says that the peer was well until then.
-        if stored:
-            hold = replace(hold, failures=0)
-        now = ledger.clock()
-        pause = pause_after(hold.failures + 1, rules, random.random())
-        ledger.rest(hold, now + pause, str(error))
-        if lost := ledger.give_up_older(destination, now - rules.give_up_h * 3600, str(error)):
+        Returns
+        -------
+        int
+            How many objects the destination has stored.
+        """
+        hold = self.ledger.hold(destination, LEASE_S)
+        if hold is None:
+            return 0
+        stored = 0
+        try:
+            with staying_alive(partial(self.ledger.extend_hold, hold, LEASE_S), LEASE_S):
+                for _ in self._send_what_is_due(destination):
+                    stored += 1
+        except DeliveryError as error:
+            log.warning("delivery to %s has to wait: %s", destination, error)
+            # What was stored just now says that the peer was well until then.
+            self._rest(replace(hold, failures=0) if stored else hold, str(error))
+        else:
+            self.ledger.let_go(hold)
+        return stored
+
+    def _send_what_is_due(self, destination: str) -> Iterator[Delivery]:
+        peer = self.settings.destination(destination)
+        while deliveries := self.ledger.due_deliveries(destination, MOST_AT_ONCE):
+            if peer is None:
+                for delivery in deliveries:
+                    self.ledger.give_up(delivery, "no such destination in the configuration")
+            elif there := self._with_file(deliveries):
+                yield from self._send(there, peer)
+
+    def _send(self, deliveries: Sequence[Delivery], peer: Destination) -> Iterator[Delivery]:
+        """Send objects over one association; gives those that were stored.
+
+        Raises
+        ------
+        DeliveryError
+            If the peer is ill: what was not settled by then stays due.
+        """
+        stored: list[Path] = []
+        failed: list[Path] = []
+        title, rules = self.settings.dicom.ae_title, self.settings.deliver
+        syntaxes = _syntaxes(deliveries, self.spool)
+        try:
+            with Sender(title, peer, _classes(deliveries), rules, syntaxes) as sender:
+                for delivery in deliveries:
+                    path = self.spool.results / delivery.result.path
+                    failed.append(path)  # until it is known to be stored
+                    try:
+                        remark = sender.send(path)
+                    except NotTakenError as refusal:
+                        self._try_again(delivery, str(refusal))
+                        if refusal.is_out_of_resources:
+                            raise  # the next object would fare no better
+                    else:
+                        self.ledger.sent(delivery, remark)
+                        stored.append(failed.pop())
+                        yield delivery
+        finally:
+            if stored or failed:
+                self.auditor.instances_sent(peer, stored, failed)
+
+    def _with_file(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those whose file is there; results of which one is gone are made again."""
+        results = self.spool.results
+        gone = {d.revision_id for d in deliveries if not (results / d.result.path).is_file()}
+        for revision_id in gone:
+            log.error("a result of revision %d is gone from the disk: made again", revision_id)
+            if not self.ledger.make_again(revision_id, "a result is gone from the disk"):
+                for delivery in deliveries:
+                    if delivery.revision_id == revision_id:
+                        self.ledger.give_up(delivery, "its file is gone")
+        return [delivery for delivery in deliveries if delivery.revision_id not in gone]
+
+    def _try_again(self, delivery: Delivery, why: str) -> None:
+        rules, now = self.settings.deliver, self.ledger.clock()
+        first = delivery.first_tried_at
+        if first is not None and now - first.timestamp() > rules.give_up_h * 3600:
+            self.ledger.give_up(delivery, why)
+        else:
+            pause = pause_after(delivery.attempts + 1, rules, random.random())
+            self.ledger.try_again(delivery, now + pause, why)
+
+    def _rest(self, hold: Hold, why: str) -> None:
+        rules, now = self.settings.deliver, self.ledger.clock()
+        self.ledger.rest(hold, now + pause_after(hold.failures + 1, rules, random.random()), why)
+        since = now - rules.give_up_h * 3600
+        if lost := self.ledger.give_up_older(hold.destination, since, why):
             log.error(
                 "%d objects for %s are given up: `ichnode retry` sends them again",
                 lost,
-                destination,
+                hold.destination,
             )
-    else:
-        ledger.let_go(hold)
-    return stored
-
-
-def _send(
-    deliveries: Sequence[Delivery],
-    peer: Destination,
-    ledger: Ledger,
-    spool: Spool,
-    settings: Settings,
-) -> Iterator[Delivery]:
-    """Send objects over one association; gives those that were stored.
-
-    Raises
-    ------
-    DeliveryError
-        If the peer is ill: what was not settled by then stays due.
-    """
-    classes, syntaxes = _classes(deliveries), _syntaxes(deliveries, spool)
-    with Sender(settings.dicom.ae_title, peer, classes, settings.deliver, syntaxes) as sender:
-        for delivery in deliveries:
-            try:
-                remark = sender.send(spool.results / delivery.result.path)
-            except NotTakenError as refusal:
-                _try_again(delivery, str(refusal), ledger, settings.deliver)
-                if refusal.is_out_of_resources:
-                    raise  # the next object would fare no better
-            else:
-                ledger.sent(delivery, remark)
-                yield delivery
-
-
-def _with_file(deliveries: Sequence[Delivery], ledger: Ledger, spool: Spool) -> list[Delivery]:
-    """Those whose file is there; the results of a revision that has lost one are made again."""
-    gone = {d.revision_id for d in deliveries if not (spool.results / d.result.path).is_file()}
-    for revision_id in gone:
-        log.error("a result of revision %d is gone from the disk: made again", revision_id)
-        if not ledger.make_again(revision_id, "a file of its results is gone: made again"):
-            for delivery in deliveries:
-                if delivery.revision_id == revision_id:
-                    ledger.give_up(delivery, "its file is gone")
-    return [delivery for delivery in deliveries if delivery.revision_id not in gone]
 
 
 def _classes(deliveries: Sequence[Delivery]) -> list[str]:
@@ -153,16 +175,6 @@ def _syntaxes(deliveries: Sequence[Delivery], spool: Spool) -> list[str]:
         except (OSError, AttributeError, InvalidDicomError):  # said when it is to be sent
             continue
     return sorted(found)
-
-
-def _try_again(delivery: Delivery, why: str, ledger: Ledger, rules: DeliverSettings) -> None:
-    now = ledger.clock()
-    first = delivery.first_tried_at
-    if first is not None and now - first.timestamp() > rules.give_up_h * 3600:
-        ledger.give_up(delivery, why)
-    else:
-        pause = pause_after(delivery.attempts + 1, rules, random.random())
-        ledger.try_again(delivery, now + pause, why)
 
 
 class NotTakenError(DeliveryError):

@@ -12,7 +12,7 @@ from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.assemble import Reason
 from node.audit import Auditor
 from node.commit import ask, tell
-from node.deliver import deliver
+from node.deliver import Deliverer
 from node.environment import is_passing
 from node.headers import read_headers
 from node.hints import (
@@ -76,6 +76,7 @@ class Worker:
         self.hints = hints
         self.analyzer = analyzer
         self.auditor = auditor or Auditor.silent()
+        self._deliverer = Deliverer(ledger, spool, settings, self.auditor)
 
     def analyze(self, revision_id: int) -> None:
         """Stations analyze and report, for one revision; nothing if another has done it."""
@@ -191,7 +192,7 @@ class Worker:
     def deliver(self, destination: str) -> None:
         """Station deliver, for all that waits for one destination."""
         with _telling_plainly():
-            stored = deliver(destination, self.ledger, self.spool, self.settings)
+            stored = self._deliverer.deliver(destination)
             if stored:
                 log.info("%d objects stored in %s", stored, destination)
 

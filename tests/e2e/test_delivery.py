@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 from pynetdicom import AE, evt
 
+from node.audit import Auditor
 from node.broker import free_port
-from node.deliver import deliver
+from node.deliver import Deliverer
 from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool
@@ -74,6 +75,10 @@ def settings_for(home: Path, **ports: int) -> Settings:
         ],
         deliver={"first_pause_s": PAUSE_S, "longest_pause_s": LONGEST_S, "timeout_s": 1},
     )
+
+
+def deliver(destination: str, ledger: Ledger, spool: Spool, settings: Settings) -> int:
+    return Deliverer(ledger, spool, settings, Auditor.silent()).deliver(destination)
 
 
 @pytest.fixture

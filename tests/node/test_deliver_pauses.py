@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.deliver import pause_after
+from node.pauses import pause_after
 from node.settings import DeliverSettings
 
 RULES = DeliverSettings(first_pause_s=5, longest_pause_s=900)
