@@ -2,6 +2,8 @@
 
 The way of a slice through this package::
 
+    file.py      a DICOM file, read within limits (limits.py)
+    stored.py    the stored values of a frame; codec.py: in a process of their own
     frames.py    files of a series -> frames: header, pixels in HU
     series.py    frames -> a volume, in order from foot to head
     pixels.py    stored values -> Hounsfield units (HU)

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from ml.codec import decode_apart
 from ml.errors import PixelError, SeriesError, first_line
+from ml.file import Allowance, read_up_to_pixels
 from ml.geometry import ImagePlane
 from ml.pixels import Scaling, padding_range
+from ml.stored import NATIVE, stored_frame
+
+MOST_BITS = 64
+"""Bits Allocated (0028,0100) that pixel data of any kind can have (PS3.5, 8.1.1)."""
+
+LONGEST_NUMBERS = 1024
+"""Bytes of an attribute of numbers: the longest that is read here has six of 16 (PS3.5, 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Frame:
         None where the stored values cannot become HU.
     warnings : tuple of str
         What is odd about this frame.
-    is_deflated : bool
-        The whole dataset is compressed, not the frame.
+    is_compressed : bool
+        It needs a decoder.
     """
 
     path: Path
@@ -57,7 +65,7 @@ class Frame:
     is_localizer: bool
     scaling: Scaling | None
     warnings: tuple[str, ...] = ()
-    is_deflated: bool = False
+    is_compressed: bool = False
 
     @property
     def name(self) -> str:
@@ -66,18 +74,27 @@ class Frame:
         return f"{self.sop_instance_uid}{number}"
 
 
-def read_header(path: Path) -> Dataset:
+def read_header(path: Path, allowance: Allowance | None = None) -> Dataset:
     """Read a file up to its pixel data.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    allowance : Allowance, optional
+        Memory that is left to the headers of a series.
 
     Raises
     ------
     SeriesError
-        If the file is not DICOM or ends inside its header.
+        If the file is not DICOM, ends inside its header or asks for too much memory.
     """
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True)
-    except Exception as error:  # a hostile file can raise anything from the parser
-        raise SeriesError(f"{path.name} cannot be read as DICOM: {first_line(error)}") from error
+        with path.open("rb") as file:
+            return read_up_to_pixels(file, allowance=allowance)[0]
+    except OSError as error:
+        raise SeriesError(f"{path.name} cannot be read: {error.strerror}") from error
+    except SeriesError as error:
+        raise SeriesError(f"{path.name}: {error}") from error
 
 
 def read_frames(header: Dataset, path: Path) -> list[Frame]:
@@ -153,7 +170,7 @@ def _frame(header: Dataset, path: Path, number: int | None, group: _Group) -> Fr
         in [*_values(image_type, "FrameType"), *_values(image_type, "ImageType")],
         scaling=scaling,
         warnings=tuple(warnings),
-        is_deflated=_syntax(header) == DeflatedExplicitVRLittleEndian,
+        is_compressed=_syntax(header) not in NATIVE,
     )
 
 
@@ -179,6 +196,8 @@ def _scaling(header: Dataset, transformation: Dataset, warnings: list[str]) -> S
     if slope is None or intercept is None:
         warnings.append("no rescale slope or intercept: stored values taken as HU")
     bits_allocated = _integer(header, "BitsAllocated") or 16
+    if not 1 <= bits_allocated <= MOST_BITS:
+        raise PixelError(f"{bits_allocated} bits allocated, CT has 16")
     signed = _integer(header, "PixelRepresentation") == 1
     scaling = Scaling(
         slope=slope[0] if slope else 1.0,
@@ -215,6 +234,8 @@ def _values(dataset: Dataset, keyword: str) -> list[str]:
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     """The numbers of an attribute, or None where it is absent, empty or not numeric."""
     try:
+        if _encoded_length(dataset, keyword) > LONGEST_NUMBERS:
+            return None
         value = dataset.get(keyword)
         if value is None or value == "":
             return None
@@ -222,6 +243,12 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
         return tuple(float(v) for v in values) or None
     except Exception:  # a value that its VR does not allow can raise anything when decoded
         return None
+
+
+def _encoded_length(dataset: Dataset, keyword: str) -> int:
+    """Bytes of a value that was not decoded yet, else 0."""
+    element = dataset.get_item(keyword)
+    return len(element.value or b"") if isinstance(element, RawDataElement) else 0
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
@@ -247,17 +274,13 @@ def decode(frame: Frame) -> np.ndarray:
     Raises
     ------
     PixelError
-        If the pixel data is missing, short, broken or not grey-scale.
+        If the pixel data is missing, short, broken, too large or not grey-scale.
     """
     if frame.scaling is None:
         raise PixelError(frame.warnings[-1] if frame.warnings else "no usable rescale values")
     index = (frame.frame_number or 1) - 1
-    try:
-        # Frames are found in the file itself, but not in one that is deflated as a whole.
-        source = pydicom.dcmread(frame.path) if frame.is_deflated else frame.path
-        stored = next(iter_pixels(source, indices=[index]))
-    except Exception as error:  # decoders raise whatever their C libraries do
-        raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
+    read = decode_apart if frame.is_compressed else stored_frame
+    stored = read(frame.path, index)
     if stored.shape != (frame.rows, frame.columns) or stored.dtype.kind not in "iu":
         raise PixelError(
             f"decoded to {stored.dtype} {stored.shape}, "

@@ -15,6 +15,7 @@ import numpy as np
 from ml.errors import GeometryError, PixelError, SeriesError
 from ml.frames import Frame, decode, read_frames, read_header
 from ml.geometry import ImagePlane, Spacing
+from ml.limits import MOST_VOXELS
 
 MOST_UNDECODABLE = 0.1
 """Share of a series' slices that may be missing before it is given up."""
@@ -219,6 +220,11 @@ def load_volume(arrangement: Arrangement) -> Volume:
             lost[index] = str(error)
             continue
         if len(hu) == 0:
+            if len(frames) * decoded.size > MOST_VOXELS:
+                raise PixelError(
+                    f"{len(frames)} slices of {decoded.shape} are too large: "
+                    f"at most {MOST_VOXELS} pixels in all"
+                )
             hu = np.empty((len(frames), *decoded.shape), dtype=np.int16)
         hu[index] = decoded
     left_out = [LeftOut(frames[index].name, reason) for index, reason in lost.items()]

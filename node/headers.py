@@ -7,7 +7,9 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from ml.errors import GeometryError, SeriesError
+from ml.file import Allowance
 from ml.frames import read_frames, read_header
+from ml.limits import MOST_HEADERS
 from ml.series import Arrangement, arrange
 
 
@@ -36,9 +38,10 @@ class SeriesHeaders:
 def read_headers(paths: Sequence[Path]) -> SeriesHeaders:
     """Read the headers of a series and put its slices in order."""
     headers, files, frames, warnings = [], [], [], []
+    allowance = Allowance(MOST_HEADERS)
     for path in paths:
         try:
-            header = read_header(path)
+            header = read_header(path, allowance)
             frames += read_frames(header, path)
         except SeriesError as error:
             warnings.append(str(error))

@@ -6,9 +6,8 @@ And for the audit trail alone, whose study it is.
 from dataclasses import dataclass
 from io import BytesIO
 
-import pydicom
-
 from ml.errors import first_line
+from ml.file import read_up_to_pixels
 from node.audit import STUDY_KEYWORDS, Study
 from node.dicom import Status
 from node.errors import RefusedInstance
@@ -50,9 +49,7 @@ def read_identity(content: bytes) -> Identity:
         If it cannot be read, or a UID is missing or invalid.
     """
     try:
-        header = pydicom.dcmread(
-            BytesIO(content), stop_before_pixels=True, specific_tags=_TAGS + STUDY_KEYWORDS
-        )
+        header, _ = read_up_to_pixels(BytesIO(content), tags=_TAGS + STUDY_KEYWORDS)
         found = {keyword: str(header.get(keyword, "") or "") for keyword in _TAGS}
     except Exception as error:  # a hostile dataset can raise anything from the parser
         raise RefusedInstance(

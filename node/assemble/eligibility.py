@@ -18,6 +18,9 @@ from pydicom.sequence import Sequence as DicomSequence
 from ml.series import Arrangement
 from node.settings import EligibilitySettings
 
+LONGEST_TEXT = 1024
+"""Characters of an attribute that are looked at: a description has 64 (PS3.5, 6.2)."""
+
 
 class Reason(StrEnum):
     """Why a series is skipped."""
@@ -229,7 +232,8 @@ def text(dataset: Dataset, keyword: str) -> str:
         return ""
     if isinstance(value, (MultiValue, list, tuple)):
         value = "\\".join(str(item) for item in value)
-    return str(value).replace("\0", " ").strip()  # PostgreSQL takes no NUL in a text
+    # PostgreSQL takes no NUL in a text; and patterns are slow on what was meant to slow them.
+    return str(value)[:LONGEST_TEXT].replace("\0", " ").strip()
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

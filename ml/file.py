@@ -1,0 +1,252 @@
+"""A DICOM file, read within limits.
+
+What a file says of its own lengths is not believed: nothing is read beyond its
+end, and what its header takes in memory is counted while it is read. pydicom
+makes an object of every element and item, hundreds of times its eight bytes, and
+so would let a file of some megabytes take gigabytes.
+"""
+
+import io
+import zlib
+from collections.abc import Sequence
+from typing import BinaryIO, cast
+
+import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filereader import read_dataset
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
+
+from ml.errors import SeriesError, first_line
+from ml.limits import MOST_HEADER, MOST_INFLATED
+
+LONGEST_SHORT_VALUE = 65534
+"""Bytes of a value whose VR has a length of 16 bits (PS3.5, 7.1.2)."""
+
+_READ, _ITEM, _VALUE = 256, 700, 400
+"""Bytes that pydicom takes: for each read while it parses (an element is two or three of
+them), for each item of a sequence, and for each further number of a value of many."""
+
+_PART = 1 << 20
+"""Bytes that are read at once."""
+
+_ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""(FFFE,E000) in both byte orders."""
+
+
+class Allowance:
+    """Memory that headers may take.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.left = limit
+
+    def take(self, amount: int) -> None:
+        """Take some of it.
+
+        Raises
+        ------
+        SeriesError
+            If there is not enough left.
+        """
+        self.left -= amount
+        if self.left < 0:
+            raise SeriesError(
+                f"its header is too large: it would take more than {self.limit >> 20} MiB"
+            )
+
+
+class _Inflated(io.RawIOBase):
+    """A deflated dataset (PS3.5, A.5) behind the plain part of its file, inflated on demand."""
+
+    def __init__(self, start: bytes, file: BinaryIO) -> None:
+        self._file = file
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        self._content = bytearray(start)
+        self._at = 0
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset if whence == io.SEEK_SET else self._at + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        end = MOST_INFLATED + 1 if size < 0 else self._at + size
+        self._inflate_to(end)
+        found = bytes(memoryview(self._content)[self._at : end])
+        self._at += len(found)
+        return found
+
+    def _inflate_to(self, end: int) -> None:
+        while len(self._content) < min(end, MOST_INFLATED + 1) and not self._inflater.eof:
+            packed = self._inflater.unconsumed_tail or self._file.read(1 << 16)
+            if not packed:
+                return  # it ends too early, as any file may
+            self._content += self._inflater.decompress(packed, 1 << 20)
+            if len(self._content) > MOST_INFLATED:
+                raise SeriesError(f"it inflates to more than {MOST_INFLATED >> 20} MiB")
+
+
+class _Metered:
+    """A file to parse from: reads end where it ends, and what they cost is counted."""
+
+    def __init__(self, file: BinaryIO, allowances: Sequence[Allowance]) -> None:
+        self.file = file
+        self.name = getattr(file, "name", None)
+        self.refusal: SeriesError | None = None
+        self._allowances = allowances
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self.file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        found = self.file.read(min(size, _PART) if size >= 0 else _PART)
+        if len(found) == _PART:
+            found = self._more(found, size)
+        if len(found) <= 8:  # the tag and length of an element
+            self._take(_READ)
+        else:
+            items = sum(found.count(tag) for tag in _ITEM_TAGS)
+            self._take(_READ + len(found) + _ITEM * items + _VALUE * found.count(b"\\"))
+        return found
+
+    def _more(self, found: bytes, size: int) -> bytes:
+        """Read on: gigabytes are not asked of the system at once, which would set them aside."""
+        parts, length = [found], len(found)
+        while size < 0 or length < size:
+            self._take(len(parts[-1]))
+            part = self.file.read(_PART if size < 0 else min(size - length, _PART))
+            if not part:
+                break
+            parts.append(part)
+            length += len(part)
+        return b"".join(parts)
+
+    def _take(self, amount: int) -> None:
+        for allowance in self._allowances:
+            try:
+                allowance.take(amount)
+            except SeriesError as refusal:
+                self.refusal = refusal  # pydicom may make another error of it
+                raise
+
+
+def read_up_to_pixels(
+    file: BinaryIO,
+    *,
+    allowance: Allowance | None = None,
+    most: int = MOST_HEADER,
+    tags: Sequence[str] | None = None,
+) -> tuple[FileDataset, BinaryIO]:
+    """Read a DICOM file up to its pixel data.
+
+    Parameters
+    ----------
+    file : binary file
+        At its start.
+    allowance : Allowance, optional
+        What is left to the files that this one is one of.
+    most : int
+        Memory that its header may take, bytes.
+    tags : sequence of str, optional
+        Keywords of the only elements that are wanted.
+
+    Returns
+    -------
+    header : pydicom.FileDataset
+        What stands before the pixel data.
+    stream : binary file
+        The whole file, inflated if need be, at its pixel data or its end.
+
+    Raises
+    ------
+    SeriesError
+        If it is not DICOM, ends inside its header, or asks for more than the limits.
+    """
+    metered = _Metered(file, [Allowance(most), *([allowance] if allowance else [])])
+    try:
+        plain = _inflated(metered, file)
+        if plain is not None:
+            metered.file = plain
+        header = pydicom.dcmread(
+            cast(BinaryIO, metered),
+            stop_before_pixels=True,
+            specific_tags=None if tags is None else list(tags),
+        )
+        if plain is not None:
+            header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        # The header is all read: it must not hold on to the file, nor to the meter.
+        header.buffer, header.filename = None, metered.name
+        _check(header, metered.file)
+    except SeriesError:
+        raise
+    except Exception as error:  # a hostile file can raise anything from the parser
+        raise metered.refusal or SeriesError(
+            f"it cannot be read as DICOM: {first_line(error)}"
+        ) from error
+    return header, metered.file
+
+
+def _inflated(metered: _Metered, file: BinaryIO) -> BinaryIO | None:
+    """A deflated file as a stream that says it is plain; None if it is not deflated."""
+    start = file.tell()
+    preamble = metered.read(132)
+    meta = FileMetaDataset()
+    if preamble[128:] == b"DICM":
+        meta = FileMetaDataset(
+            read_dataset(
+                cast(BinaryIO, metered),
+                is_implicit_VR=False,
+                is_little_endian=True,
+                stop_when=lambda tag, _vr, _length: tag >> 16 != 2,
+            )
+        )
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        file.seek(start)
+        return None
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    plain = DicomBytesIO()
+    plain.write(preamble)
+    write_file_meta_info(plain, meta, enforce_standard=False)
+    return cast(BinaryIO, _Inflated(plain.getvalue(), file))
+
+
+def _check(header: FileDataset, stream: BinaryIO) -> None:
+    """Refuse what the parser lets pass: an element cut short, a value too long for its VR."""
+    for element in header.values():
+        if not isinstance(element, RawDataElement) or element.value is None:
+            continue
+        length = len(element.value)
+        if element.length != 0xFFFFFFFF and length < element.length:
+            raise SeriesError(
+                f"it ends inside {element.tag}: {length} bytes of {element.length} are there"
+            )
+        if length > LONGEST_SHORT_VALUE and _vr(element) not in EXPLICIT_VR_LENGTH_32:
+            raise SeriesError(f"{element.tag} is too long: {length} bytes")
+    stream.seek(-1, io.SEEK_CUR)
+    if not stream.read(1):
+        raise SeriesError("it ends inside an element")
+
+
+def _vr(element: RawDataElement) -> str:
+    if element.VR is not None:
+        return element.VR
+    try:
+        return dictionary_VR(element.tag)
+    except KeyError:
+        return "UN"

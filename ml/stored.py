@@ -1,0 +1,181 @@
+"""The stored values of one frame, read from its file within limits."""
+
+import io
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from pydicom.dataset import FileDataset
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from ml.codestream import declared_size
+from ml.errors import PixelError, SeriesError, first_line
+from ml.file import read_up_to_pixels
+from ml.limits import MOST_PIXELS
+
+NATIVE = frozenset(
+    {
+        ImplicitVRLittleEndian,
+        ExplicitVRLittleEndian,
+        ExplicitVRBigEndian,
+        DeflatedExplicitVRLittleEndian,
+    }
+)
+"""Transfer syntaxes whose frames need no decoder (PS3.5, A)."""
+
+_TAGS = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+)
+"""What pydicom's decoders go by (PS3.3, C.7.6.3)."""
+
+_UNDEFINED = 0xFFFFFFFF
+_PIXEL_DATA = (0x7FE0, 0x0010)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Where the pixel data of a file begins, and how it is to be read."""
+
+    syntax: UID
+    options: Mapping[str, Any]
+    start: int
+    length: int
+    inflated: BinaryIO | None
+
+    @property
+    def frame_bytes(self) -> int:
+        bits: int = self.options["rows"] * self.options["columns"] * self.options["bits_allocated"]
+        return bits // 8
+
+
+def stored_frame(path: Path, index: int) -> np.ndarray:
+    """Read one frame.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A CT image.
+    index : int
+        Of the frame in its file, from 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        Integers as stored, shape (rows, columns).
+
+    Raises
+    ------
+    PixelError
+        If the pixel data is missing, short, broken, no plain grey-scale, too large, or of
+        another size than the header says.
+    """
+    try:
+        status = path.stat()
+        pixels = _locate(path, status.st_mtime_ns, status.st_size)
+        if pixels.inflated is not None:
+            return _read(pixels, pixels.inflated, index)
+        with path.open("rb") as file:
+            return _read(pixels, file, index)
+    except PixelError:
+        raise
+    except SeriesError as error:
+        raise PixelError(f"pixel data cannot be decoded: {error}") from error
+    except Exception as error:  # decoders raise whatever their C libraries do
+        raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
+
+
+@lru_cache(maxsize=1)  # the frames of an image come one after the other
+def _locate(path: Path, _modified: int, _size: int) -> _Pixels:
+    with path.open("rb") as file:
+        header, stream = read_up_to_pixels(file, tags=_TAGS)
+        if stream is file:
+            return _pixels(header, stream, None)
+    header, stream = read_up_to_pixels(io.BytesIO(path.read_bytes()), tags=_TAGS)
+    return _pixels(header, stream, stream)
+
+
+def _pixels(header: FileDataset, stream: BinaryIO, inflated: BinaryIO | None) -> _Pixels:
+    options = as_pixel_options(header)
+    _check_options(options)
+    is_implicit, is_little_endian = header.original_encoding
+    order = "<" if is_little_endian else ">"
+    group, element = struct.unpack(f"{order}HH", stream.read(4))
+    if (group, element) != _PIXEL_DATA:
+        raise PixelError("there is no pixel data of integers")
+    if not is_implicit:
+        options["pixel_vr"] = stream.read(4)[:2].decode("ascii")
+    (length,) = struct.unpack(f"{order}L", stream.read(4))
+    return _Pixels(
+        UID(header.file_meta.TransferSyntaxUID),
+        options | {"pixel_keyword": "PixelData"},
+        stream.tell(),
+        length,
+        inflated,
+    )
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Look at what is to be decoded before any memory is taken for it."""
+    sizes = [options.get(name) for name in ("rows", "columns", "bits_allocated")]
+    if not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise PixelError(f"rows, columns and bits allocated are {sizes}")
+    rows, columns, bits = cast(list[int], sizes)
+    if rows * columns > MOST_PIXELS:
+        raise PixelError(f"{rows} x {columns} pixels are too many: at most {MOST_PIXELS}")
+    if bits not in (8, 16, 32):
+        raise PixelError(f"{bits} bits allocated, CT has 16")
+    if options.get("samples_per_pixel") != 1:
+        raise PixelError(f"{options.get('samples_per_pixel')} samples per pixel, CT has one")
+
+
+def _read(pixels: _Pixels, stream: BinaryIO, index: int) -> np.ndarray:
+    stream.seek(pixels.start)
+    if pixels.syntax in NATIVE:
+        end = (index + 1) * pixels.frame_bytes
+        if pixels.length == _UNDEFINED or end > pixels.length:
+            raise PixelError(
+                f"pixel data of {pixels.length} bytes is too short for frame {index + 1}"
+            )
+    else:
+        _check_codestream(pixels, stream, index)
+    array, _ = get_decoder(pixels.syntax).as_array(stream, index=index, **pixels.options)
+    return array
+
+
+def _check_codestream(pixels: _Pixels, stream: BinaryIO, index: int) -> None:
+    """Refuse a frame that says itself that it is of another size than the header says."""
+    frame = get_frame(
+        stream,
+        index,
+        number_of_frames=pixels.options["number_of_frames"],
+        extended_offsets=pixels.options.get("extended_offsets"),
+    )
+    size = declared_size(frame)
+    if size is not None and size != (pixels.options["rows"], pixels.options["columns"]):
+        raise PixelError(
+            f"the compressed frame is {size[0]} x {size[1]}, "
+            f"the header says {pixels.options['rows']} x {pixels.options['columns']}"
+        )
