@@ -104,9 +104,10 @@ class Channel:
                 self._say_that_it_fails(error)
                 if isinstance(error, OSError) and error.errno == errno.EMSGSIZE:
                     self._done(lost=message)  # no other try would do better
-                elif self._pause(pause_s):
+                elif self._closing:
                     break
                 else:
+                    self._pause(pause_s)  # ends early for one last try
                     pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 pause_s = self._first_pause_s
@@ -141,10 +142,9 @@ class Channel:
             self._lost_since = message.at
         self._lost += 1
 
-    def _pause(self, pause_s: float) -> bool:
-        """Wait; True if it is over."""
+    def _pause(self, pause_s: float) -> None:
         with self._changed:
-            return self._changed.wait_for(lambda: self._closing, pause_s)
+            self._changed.wait_for(lambda: self._closing, pause_s)
 
     def _say_that_it_fails(self, error: Exception) -> None:
         if not self._fails:
