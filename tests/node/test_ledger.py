@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -33,28 +33,6 @@ from tests.conftest import Clock
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 QUIET_S, GRACE_S, LEASE_S = 30.0, 2.0, 20.0
 MAXIMA = {"any": 0.5}
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/ledger.sqlite"
-    found: str = request.getfixturevalue("postgresql_url")
-    engine = sa.create_engine(found)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return found
-
-
-@pytest.fixture
-def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
-    opened = open_ledger(url)
-    opened.clock = clock
-    yield opened
-    opened.close()
 
 
 def instance(number: int, content: str = "a", series: str = SERIES) -> Instance:
