@@ -15,9 +15,9 @@ from pathlib import Path
 
 import redis
 
-from node.broker import broker_url
+from node.broker import broker_url, free_port
 from node.errors import ConfigError
-from node.ledger import Ledger, State
+from node.ledger import DeliveryState, Ledger, State
 from tests.soak import verdict
 from tests.soak.archive import Illness
 from tests.soak.faults import OF_POSTGRESQL, Fault, Planned, plan
@@ -54,6 +54,11 @@ class LedgerKind(StrEnum):
 
     SQLITE = "sqlite"
     POSTGRESQL = "postgresql"
+
+    @property
+    def label(self) -> str:
+        """As its makers write it."""
+        return "SQLite" if self is LedgerKind.SQLITE else "PostgreSQL"
 
 
 @dataclass
@@ -103,17 +108,16 @@ class Leg:
                 self.postgresql = Postgresql()
                 self._stack.callback(self.postgresql.remove)
                 self.postgresql.create()
-            self.orthanc = OrthancServer(self.folder / "orthanc")
+            port = free_port()
+            self.orthanc = OrthancServer(self.folder / "orthanc", port)
             self._stack.callback(lambda: self.orthanc.end(signal.SIGKILL))
             self.archive = ArchiveServer(self.folder / "archive")
             self._stack.callback(lambda: self.archive.end(signal.SIGKILL))
             self.node = NodeServer(
                 self.folder,
                 self.disk.folder / "home",
-                [
-                    (ORTHANC, "ORTHANC", self.orthanc.peer.port),
-                    (ARCHIVE, "ARCHIVE", self.archive.port),
-                ],
+                port,
+                {ORTHANC: self.orthanc.peer.port, ARCHIVE: self.archive.port},
                 self.postgresql.url if self.postgresql else None,
             )
             self._stack.callback(self._stop_node)
@@ -121,7 +125,7 @@ class Leg:
             self.load = Load(
                 self.seed,
                 self.folder / "series",
-                self.node.settings.dicom.port,
+                port,
                 SENDERS,
                 MOST_OPEN,
             )
@@ -376,6 +380,11 @@ class Leg:
                 sum(bool(account.results) for account in one) > 1 for one in accounts.values()
             ),
             "times a worker began": sum(account.revision.claims for account in revisions),
+            "objects committed by Orthanc": sum(
+                delivery.state is DeliveryState.COMMITTED
+                for account in revisions
+                for delivery in account.deliveries
+            ),
             "result objects": sum(len(account.results) for account in revisions),
             "objects stored again under their UID": len(stored)
             - len({(item.study, item.uid) for item in stored}),

@@ -88,9 +88,7 @@ class Load:
         Series that may be under way at the same time: more wait until some are delivered.
     """
 
-    def __init__(
-        self, seed: str, folder: Path, port: int, senders: int, most_open: int
-    ) -> None:
+    def __init__(self, seed: str, folder: Path, port: int, senders: int, most_open: int) -> None:
         self.series: list[SentSeries] = []
         self.resent = 0
         self.associations = 0
@@ -105,8 +103,7 @@ class Load:
         self._stop = threading.Event()
         self._give_up = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(seed, n), daemon=True)
-            for n in range(senders)
+            threading.Thread(target=self._run, args=(seed, n), daemon=True) for n in range(senders)
         ]
 
     def start(self) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -40,6 +40,7 @@ max_attempts = 50
 first_pause_s = 0.5
 longest_pause_s = 2
 timeout_s = 5
+commit_wait_s = 10
 [report]
 compression = "rle"
 """
@@ -71,8 +72,10 @@ class NodeServer:
     folder : pathlib.Path
         For its configuration and log.
     home : pathlib.Path
-    destinations : sequence of tuple
-        Name, AE title and port.
+    port : int
+        That it listens on.
+    destinations : mapping of str to int
+        Ports of both archives; Orthanc is asked for storage commitment.
     ledger_url : str, optional
         Without it SQLite in the home.
     """
@@ -81,19 +84,21 @@ class NodeServer:
         self,
         folder: Path,
         home: Path,
-        destinations: list[tuple[str, str, int]],
+        port: int,
+        destinations: Mapping[str, int],
         ledger_url: str | None,
     ) -> None:
         self.clock = Clock(folder / "clock")
         self._config = folder / "ichnode.toml"
         self._config.write_text(
-            f'home = "{home}"\n[dicom]\nport = {free_port()}\n'
+            f'home = "{home}"\n[dicom]\nport = {port}\nmin_free_gb = 0\n'
             + CONFIG
             + (f'[ledger]\nurl = "{ledger_url}"\n' if ledger_url else "")
             + "".join(
-                f'[[destinations]]\nname = "{name}"\nae_title = "{ae_title}"\n'
-                f'host = "127.0.0.1"\nport = {port}\n'
-                for name, ae_title, port in destinations
+                f'[[destinations]]\nname = "{name}"\nae_title = "{name.upper()}"\n'
+                f'host = "127.0.0.1"\nport = {destinations[name]}\n'
+                f"commit = {str(name == ORTHANC).lower()}\n"
+                for name in destinations
             )
         )
         self.settings: Settings = load_settings(self._config)
@@ -123,7 +128,7 @@ class NodeServer:
     def _answers(self) -> bool:
         self.keep_running()
         done = subprocess.run(
-            [dcmtk("echoscu"), "127.0.0.1", str(self.settings.dicom.port)],
+            [dcmtk("echoscu"), "-aec", "ICHNODE", "127.0.0.1", str(self.settings.dicom.port)],
             capture_output=True,
             check=False,
         )
@@ -216,12 +221,26 @@ class Held:
 
 
 class OrthancServer:
-    """An Orthanc that can be ended and started again over what it has stored."""
+    """An Orthanc that can be ended and started again over what it has stored.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : pathlib.Path
+    node_port : int
+        Where it reports storage commitment to.
+    """
+
+    def __init__(self, folder: Path, node_port: int) -> None:
         self.folder = folder
         self.peer = Orthanc(free_port(), free_port())
-        self._process = start_orthanc(folder, self.peer)
+        self._node_port = node_port
+        self._process = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        process = start_orthanc(self.folder, self.peer)
+        node = {"AET": "ICHNODE", "Host": "127.0.0.1", "Port": self._node_port}
+        self.peer.get("/modalities/ichnode", json.dumps(node).encode(), "PUT")
+        return process
 
     @property
     def process_id(self) -> int:
@@ -232,7 +251,7 @@ class OrthancServer:
 
     def start(self) -> None:
         if self._process.poll() is not None:
-            self._process = start_orthanc(self.folder, self.peer)
+            self._process = self._start()
 
     def held(self, study: str) -> list[Held]:
         """All that it holds of a study."""

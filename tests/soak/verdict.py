@@ -4,16 +4,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage
 
 from node.ledger import Delivery, DeliveryState, Instance, Result, Revision, State
 from tests.e2e.peers import one_set
 from tests.soak.load import SentSeries
-from tests.soak.servers import Held
+from tests.soak.servers import ORTHANC, Held
 
 REPORTS = frozenset({str(Comprehensive3DSRStorage), str(BasicTextSRStorage)})
 ENDED = frozenset({State.DELIVERED, State.SKIPPED, State.FAILED})
+ENDS_OF_DELIVERY = frozenset({DeliveryState.COMMITTED, DeliveryState.FAILED})
 STORED = frozenset({DeliveryState.SENT, DeliveryState.COMMITTED})
 
 
@@ -59,11 +61,22 @@ class Account:
         return frozenset((i.sop_instance_uid, i.digest) for i in self.instances)
 
 
-def is_quiet(accounts: Sequence[Account]) -> bool:
-    """Whether nothing of a series is under way any more."""
+def is_quiet(accounts: Sequence[Account], committing: str = ORTHANC) -> bool:
+    """Whether nothing of a series is under way any more.
+
+    Parameters
+    ----------
+    accounts : sequence of Account
+    committing : str
+        The destination that is asked for storage commitment: there "sent" is not the end.
+    """
     return all(
         account.revision.state in ENDED
-        and all(delivery.state is not DeliveryState.PENDING for delivery in account.deliveries)
+        and all(
+            delivery.state in ENDS_OF_DELIVERY
+            or (delivery.state is DeliveryState.SENT and delivery.destination != committing)
+            for delivery in account.deliveries
+        )
         for account in accounts
     )
 
@@ -104,7 +117,7 @@ def _in_the_ledger(series: SentSeries, accounts: Sequence[Account]) -> list[Find
             found.append(Finding(Wrong.UNFINISHED, uid, f"still {_told(account)}"))
     if accounts and accounts[-1].revision.state is not State.DELIVERED:
         found.append(Finding(Wrong.LOST, uid, f"no result: {_told(accounts[-1])}"))
-    for before, after in zip(accounts, accounts[1:], strict=False):
+    for before, after in pairwise(accounts):
         if before.contents == after.contents:
             what = f"revision {after.revision.number} has the images of the one before"
             found.append(Finding(Wrong.TWICE, uid, what))

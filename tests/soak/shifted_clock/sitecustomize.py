@@ -11,24 +11,29 @@ import time
 _LOOK_S = 0.05
 
 _true_time, _true_time_ns = time.time, time.time_ns
-_file = os.environ.get("SOAK_CLOCK", "")
-_offset_s = 0
-_looked_at = float("-inf")
 
 
-def _offset() -> int:
-    global _offset_s, _looked_at
-    now = time.monotonic()
-    if now - _looked_at > _LOOK_S:
-        _looked_at = now
-        try:
-            with open(_file) as file:
-                _offset_s = int(file.read())
-        except (OSError, ValueError):  # none yet: as it is
-            pass
-    return _offset_s
+class _Offset:
+    """What the file says, looked at seldom: the time is asked for all the time."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._seconds = 0
+        self._looked_at = float("-inf")
+
+    def __call__(self) -> int:
+        now = time.monotonic()
+        if now - self._looked_at > _LOOK_S:
+            self._looked_at = now
+            try:
+                with open(self._file) as file:
+                    self._seconds = int(file.read())
+            except (OSError, ValueError):  # none yet: as it is
+                pass
+        return self._seconds
 
 
-if _file:
+if "SOAK_CLOCK" in os.environ:
+    _offset = _Offset(os.environ["SOAK_CLOCK"])
     time.time = lambda: _true_time() + _offset()
     time.time_ns = lambda: _true_time_ns() + _offset() * 1_000_000_000
