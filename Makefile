@@ -18,7 +18,7 @@ EPOCHS ?= 20
 FOLDS ?= 3
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup setup-train setup-dev demo train-demo test validate screenshots lint format clean
+.PHONY: help setup setup-train setup-dev demo train-demo test soak validate screenshots lint format clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ test: setup-dev  ## run every test, against real peers
 	@deploy/debian-packages $(TEST_PACKAGES)
 	@tests/viewer/get-ohif
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+soak: setup-dev  ## 200 faults under load, then count what was lost (SOAK="--seed 7 --minutes 60")
+	@deploy/debian-packages $(TEST_PACKAGES)
+	$(BIN)/python -m tests.soak $(SOAK)
 
 validate: setup-dev  ## have every validator look at every object, into docs/validators.md
 	@deploy/debian-packages $(TEST_PACKAGES)
