@@ -24,6 +24,9 @@ PAUSE_S = 1.0
 LONGEST_PAUSE_S = 4.0
 """Before a sender repeats what was not acknowledged, seconds."""
 
+LATE_S = 12.0
+"""Long enough for half of a series to count as all of it, seconds."""
+
 TIMEOUT_S = 12
 _SENDING = "Sending file: "
 _ACKNOWLEDGED = "Received Store Response (Success)"
@@ -34,6 +37,7 @@ class Manner(StrEnum):
 
     WHOLE = "one association"
     HALVES = "two associations"
+    LATE = "two associations, the second when the first half was judged already"
     SLICES = "an association for each slice"
 
 
@@ -176,7 +180,9 @@ class Load:
         waiting = images
         again = chance.random() < 0.2
         while waiting and not self._give_up.is_set():
-            for batch in _batches(waiting, manner):
+            for number, batch in enumerate(_batches(waiting, manner)):
+                if number and manner is Manner.LATE:
+                    self._stop.wait(LATE_S)
                 acknowledged = {by_path[path].uid for path in self._send(batch, sender, chance)}
                 with self._lock:
                     for uid in acknowledged:
@@ -238,7 +244,7 @@ def _batches(images: list[Image], manner: Manner) -> list[list[Image]]:
     match manner:
         case Manner.WHOLE:
             return [images]
-        case Manner.HALVES:
+        case Manner.HALVES | Manner.LATE:
             middle = (len(images) + 1) // 2
             return [part for part in (images[:middle], images[middle:]) if part]
         case Manner.SLICES:
