@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
+import pydicom
 import pytest
 import redis
 
 from node.broker import broker_url, free_port
 from node.hints import Hints
 from node.ledger import State
+from node.spool import Spool, digest_of
 from tests.e2e.conftest import Series
 from tests.e2e.peers import Node, Orthanc, kinds, one_set, running_node, wait_for
 
@@ -89,7 +91,7 @@ def test_a_hint_that_comes_many_times_changes_nothing(
     ]
 
 
-def test_a_node_that_was_stopped_goes_on_where_it_was(
+def test_a_node_that_was_stopped_goes_on_where_it_was_and_takes_up_what_lies_in_the_spool(
     tmp_path: Path, orthanc: Orthanc, new_series: Callable[..., Series]
 ) -> None:
     series = new_series()
@@ -98,10 +100,18 @@ def test_a_node_that_was_stopped_goes_on_where_it_was(
     home = f'\n[ledger]\nurl = "sqlite:///{tmp_path}/ledger.sqlite"\n'
     with running_node(tmp_path, destinations, QUICK + home) as node:
         node.send(series.files)
+    left = new_series()
+    spool = Spool(node.settings.home)
+    for file in left.files:  # as a receiver leaves them that is killed before the ledger knows
+        content = file.read_bytes()
+        uid = str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+        spool.keep(left.study, left.series, uid, digest_of(content), content)
     with running_node(tmp_path, destinations, QUICK + home) as node:
         node.wait_for(series.series, State.DELIVERED)
+        node.wait_for(left.series, State.DELIVERED)
 
     assert _is_one_set(orthanc, series)
+    assert _is_one_set(orthanc, left)
 
 
 def test_postgresql_and_a_redis_of_ones_own_do_as_well(
