@@ -66,6 +66,7 @@ class Participant:
     user_id : str
         A process as logs name it, or a node as the administrator does (A.5.2.1).
     ae_title : str
+        Empty if not known.
     address : str
         IP address or host name; empty if not known.
     role : pydicom.sr.coding.Code, optional
@@ -188,9 +189,10 @@ def _add_code(parent: ET.Element, tag: str, code: Code) -> None:
 def _add_participant(root: ET.Element, participant: Participant) -> None:
     attributes = {
         "UserID": participant.user_id,
-        "AlternativeUserID": f"AETITLES={participant.ae_title.strip()}",
         "UserIsRequestor": "true" if participant.is_requestor else "false",
     }
+    if participant.ae_title:
+        attributes["AlternativeUserID"] = f"AETITLES={participant.ae_title.strip()}"
     if participant.name:
         attributes["UserName"] = participant.name
     if participant.address:

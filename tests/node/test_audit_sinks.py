@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -335,26 +334,6 @@ def test_a_server_that_is_away_is_an_error() -> None:
         target = f"tcp://127.0.0.1:{server.port}"
     with closing(SyslogSink(target, AUTHPRIV, PROCESS)) as sink, pytest.raises(ConnectionError):
         sink.write(start())
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keys and self-signed certificates: server, node, stranger."""
-    folder = tmp_path_factory.mktemp("certificates")
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    for name in ("server", "node", "stranger"):
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
-                *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}"),
-                *("-addext", "subjectAltName=IP:127.0.0.1"),
-                *("-keyout", f"{folder}/{name}.key", "-out", f"{folder}/{name}.pem"),
-            ],
-            check=True,
-            capture_output=True,
-        )
-    return folder
 
 
 def tls_server(certificates: Path) -> Streams:
