@@ -22,7 +22,11 @@ class Status(IntEnum):
 
 def application_entity(ae_title: str) -> AE:
     """An application entity that says it is ichnode."""
-    ae = AE(ae_title=ae_title)
+    return introduced(AE(ae_title=ae_title))
+
+
+def introduced(ae: AE) -> AE:
+    """Let an application entity say that it is ichnode."""
     ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
     ae.implementation_version_name = f"ICHNODE {version('ichnode')}"[:16]
     ae.maximum_pdu_size = 0  # unlimited: fewer, larger PDUs are received faster

@@ -10,6 +10,7 @@ Service Class: PS3.4, A. Storage Commitment: see `node.commit`.
 """
 
 import logging
+import shutil
 import threading
 from typing import Any
 
@@ -30,19 +31,21 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml.errors import first_line
+from node.access import Seldom, is_open_to_all
 from node.audit import Action, Alert, Auditor, EventOutcome, Peer, Tally
 from node.commit import PUSH_MODEL, TRANSFER_SYNTAXES, Answering, handle_report
 from node.dicom import (
     IMPLEMENTATION_CLASS_UID,
     Status,
-    application_entity,
     send_without_delay,
 )
 from node.errors import ConfigError, RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger, Outcome, patiently
+from node.listener import Cut, NodePort
 from node.reading import Identity, check_command, read_identity
 from node.settings import Settings
 from node.spool import Spool, digest_of
+from node.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -81,28 +84,28 @@ def start_receiver(
     ConfigError
         If the port cannot be opened.
     """
-    ae = application_entity(settings.dicom.ae_title)
-    ae.maximum_associations = settings.dicom.max_associations
+    receiver = Receiver(settings, spool, ledger, auditor)
+    ae = NodePort(settings, receiver.record_complaint)
+    tls = server_context(settings.dicom.tls)
     ae.add_supported_context(Verification, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     for storage_class in STORAGE_CLASSES:
         ae.add_supported_context(storage_class, transfer_syntaxes())
     # In both roles: senders ask the node, and destinations report to it.
     ae.add_supported_context(PUSH_MODEL, list(TRANSFER_SYNTAXES), scu_role=True, scp_role=True)
 
-    receiver = Receiver(settings, spool, ledger, auditor)
     answering = Answering(settings, spool, ledger)
     address = (settings.dicom.host, settings.dicom.port)
     try:
         receiver.server = ae.start_server(
             address,
             block=False,
+            ssl_context=tls,
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, send_without_delay),
                 (evt.EVT_C_ECHO, lambda _event: Status.SUCCESS),
                 (evt.EVT_C_STORE, receiver.handle_store),
                 (evt.EVT_N_ACTION, answering.handle_request),
                 (evt.EVT_N_EVENT_REPORT, handle_report, [ledger, settings]),
-                (evt.EVT_REJECTED, receiver.handle_rejected),
                 (evt.EVT_RELEASED, receiver.handle_end),
                 (evt.EVT_ABORTED, receiver.handle_end),
                 (evt.EVT_CONN_CLOSE, receiver.handle_end),
@@ -113,7 +116,18 @@ def start_receiver(
             f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; "
             "see [dicom] host and port"
         ) from error
-    log.info("listening on %s:%d as %s", *address, settings.dicom.ae_title)
+    log.info(
+        "listening on %s:%d as %s%s",
+        *address,
+        settings.dicom.ae_title,
+        " with TLS" if tls is not None else "",
+    )
+    if is_open_to_all(settings):
+        log.warning(
+            "whoever reaches %s:%d may send to the node, and can be read on the way: "
+            "see [[peers]] and [dicom.tls]",
+            *address,
+        )
     return receiver
 
 
@@ -134,6 +148,7 @@ class Receiver:
         self.ledger = ledger
         self.auditor = auditor
         self.server: Any = None
+        self._said = Seldom()
         self._touched: dict[int, set[int]] = {}  # association -> revisions it brought slices of
         self._tallies: dict[int, Tally] = {}  # association -> what it brought
         self._lock = threading.Lock()
@@ -146,6 +161,10 @@ class Receiver:
 
     def handle_store(self, event: evt.Event) -> int:
         """Answer a C-STORE request: EVT_C_STORE."""
+        if (why := self._has_no_room(event)) is not None:
+            if self._said.is_new(why):
+                log.error("instances are not taken: %s", why)
+            return Status.OUT_OF_RESOURCES
         content = _file_content(event)
         try:
             identity = read_identity(content)
@@ -182,6 +201,26 @@ class Receiver:
             self._touched.setdefault(id(event.assoc), set()).add(stored.revision_id)
         return Status.SUCCESS
 
+    def _has_no_room(self, event: evt.Event) -> str | None:
+        """Why an instance is not even looked at; None if it is."""
+        limits = self.settings.dicom
+        request: Any = event.request
+        if isinstance(request.DataSet, Cut):
+            return (
+                f"one has more than {limits.max_instance_mb} MB, or all that come together have "
+                f"more than {limits.max_receiving_mb} MB; see [dicom] max_instance_mb"
+            )
+        try:
+            free = shutil.disk_usage(self.spool.home).free
+        except OSError:  # writing will tell
+            return None
+        if free < limits.min_free_gb * 1024**3:
+            return (
+                f"less than {limits.min_free_gb:g} GB are free in {self.spool.home}: "
+                "make room, or see [dicom] min_free_gb"
+            )
+        return None
+
     def handle_end(self, event: evt.Event) -> None:
         """Look at what an association brought, once it has ended, however it did."""
         with self._lock:
@@ -195,9 +234,10 @@ class Receiver:
             except SQLAlchemyError as error:  # the sweeper looks after `quiet_s` anyway
                 log.error("the end of an association was not noted: %s", first_line(error))
 
-    def handle_rejected(self, event: evt.Event) -> None:
-        """Record that an association was not accepted: EVT_REJECTED."""
-        self.auditor.security_alert(Alert.REFUSED_PEER, "an association was rejected", _peer(event))
+    def record_complaint(self, address: str, title: str, text: str) -> None:
+        """Record that a peer was turned away."""
+        peer = Peer(title.strip() or address, title.strip(), address)
+        self.auditor.security_alert(Alert.REFUSED_PEER, text, peer)
 
     def _count(
         self,

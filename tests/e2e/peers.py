@@ -185,7 +185,7 @@ def running_node(
         def answers() -> bool:
             assert process.poll() is None, log.read_text()
             done = subprocess.run(
-                [dcmtk("echoscu"), "127.0.0.1", str(settings.dicom.port)],
+                [dcmtk("echoscu"), "-aec", "ICHNODE", "127.0.0.1", str(settings.dicom.port)],
                 capture_output=True,
                 check=False,
             )

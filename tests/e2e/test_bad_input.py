@@ -33,7 +33,7 @@ def store_bytes(port: int, dataset: bytes, uid: str) -> int:
     """C-STORE whatever bytes as a CT image; gives the status of the answer."""
     ae = AE(ae_title="HOSTILE")
     ae.add_requested_context(CTImageStorage, ExplicitVRLittleEndian)
-    association = ae.associate("127.0.0.1", port)
+    association = ae.associate("127.0.0.1", port, ae_title="ICHNODE")
     assert association.is_established
     request = C_STORE()
     request.MessageID = 1

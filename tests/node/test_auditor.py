@@ -397,6 +397,23 @@ def test_what_could_not_be_stored_is_recorded_as_a_failure(tmp_path: Path, ledge
     assert transfers(trail_of(tmp_path)[1:-1]) == [(*FROM, "1.2.3.0", "P0", "C", "4", "1")]
 
 
+def test_a_disk_without_room_for_the_trail_does_not_hold_up_a_sender(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    paths = write_images(tmp_path / "images")
+    settings = Settings(
+        home=tmp_path,
+        dicom={"port": free_port()},
+        audit={"file": "/dev/full", "syslog": f"tls://127.0.0.1:{free_port()}", "max_waiting": 1},
+    )
+    with Auditor.open(settings, "receive") as auditor:
+        receiver = start_receiver(settings, Spool(tmp_path), ledger, auditor)
+        assert [send(receiver, paths) for _ in range(3)] == [0, 0, 0]
+        receiver.stop()
+
+    assert len(list((tmp_path / "spool").rglob("*.dcm"))) == len(paths)
+
+
 def test_an_association_with_very_many_studies_is_recorded_in_parts(
     tmp_path: Path, ledger: Ledger
 ) -> None:
@@ -450,10 +467,12 @@ def test_an_association_that_is_rejected_is_an_alert(tmp_path: Path, ledger: Led
     with receiving(tmp_path, ledger, max_associations=1) as receiver:
         ae = AE("FIRST")
         ae.add_requested_context(Verification)
-        first = ae.associate("127.0.0.1", receiver.settings.dicom.port)
+        first = ae.associate("127.0.0.1", receiver.settings.dicom.port, ae_title="ICHNODE")
         assert first.is_established
         ae.ae_title = "SECOND"
-        assert ae.associate("127.0.0.1", receiver.settings.dicom.port).is_rejected
+        assert ae.associate(
+            "127.0.0.1", receiver.settings.dicom.port, ae_title="ICHNODE"
+        ).is_rejected
         first.release()
 
     (alert,) = trail_of(tmp_path)[1:-1]
@@ -465,13 +484,33 @@ def test_an_association_that_is_rejected_is_an_alert(tmp_path: Path, ledger: Led
     )
 
 
+def test_a_peer_without_tls_is_turned_away_by_a_node_with_it_and_that_is_an_alert(
+    tmp_path: Path, ledger: Ledger, certificates: Path
+) -> None:
+    paths = write_images(tmp_path / "images", slices=1)
+    tls = {
+        "certificate": certificates / "node.pem",
+        "key": certificates / "node.key",
+        "ca": certificates / "server.pem",
+    }
+    with receiving(tmp_path, ledger, tls=tls) as receiver:
+        assert send(receiver, paths) != 0
+        assert send(receiver, paths) != 0  # and this is said once a minute
+
+    (alert,) = trail_of(tmp_path)[1:-1]
+    assert kinds([alert]) == ["Security Alert Node Authentication"]
+    (subject,) = alert.findall("ParticipantObjectIdentification")
+    assert "TLS handshake failed" in detail(subject)["Alert Description"]
+    assert subject.get("ParticipantObjectID") == "127.0.0.1"
+
+
 def test_an_association_that_ends_in_an_abort_is_recorded(tmp_path: Path, ledger: Ledger) -> None:
     (path,) = write_images(tmp_path / "images", slices=1)
     dataset = pydicom.dcmread(path)
     with receiving(tmp_path, ledger) as receiver:
         ae = AE("SCANNER")
         ae.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-        association = ae.associate("127.0.0.1", receiver.settings.dicom.port)
+        association = ae.associate("127.0.0.1", receiver.settings.dicom.port, ae_title="ICHNODE")
         assert association.send_c_store(dataset).Status == 0
         association.abort()
         soon(lambda: not receiver._tallies)

@@ -1,0 +1,426 @@
+"""The port of the node: takes connections, with limits on all that a peer can spend of it.
+
+pynetdicom does the protocol. What it leaves open is closed here:
+
+- a TLS handshake would hold up all who call after it: each has its own thread here
+- a connection that stops in the middle of a PDU would never end: it has a deadline
+- a PDU, and what is gathered of a message, may be of any size: both have limits
+- a peer that does not wait for answers would fill the memory with requests
+
+References
+----------
+PDUs and A-ABORT: DICOM PS3.8, 9.3. Fragments of a message: PS3.8, annex E.
+"""
+
+import logging
+import socket
+import ssl
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from io import BytesIO
+from typing import Any, cast
+
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
+from pynetdicom.transport import (
+    AssociationSocket,
+    RequestHandler,
+    ThreadedAssociationServer,
+)
+
+from node.access import (
+    STRANGERS,
+    Caller,
+    Crowd,
+    Seldom,
+    has_room,
+    is_stranger,
+    who_is_unknown,
+)
+from node.dicom import introduced
+from node.settings import Settings
+from node.settings.security import as_address
+
+log = logging.getLogger(__name__)
+
+LONGEST_PDU = 256 * 1024
+"""What the node says that it takes, and takes, bytes. Larger ones are not received faster."""
+
+LONGEST_COMMAND = 64 * 1024
+"""Of a command set, bytes: those of real messages have some hundred."""
+
+MOST_REQUESTS = 2
+"""That wait at the same time: the node invites no more than one (PS3.7, D.3.3.3)."""
+
+SLOWEST_RATE = 4 * 1024
+"""A PDU that comes with fewer bytes in a second is not waited for."""
+
+HANDSHAKE_S = 15.0
+"""For a TLS handshake, and for the request of an association after it."""
+
+CHUNK = 64 * 1024
+
+_INVALID_PDU = 0x06  # A-ABORT, reason: invalid PDU parameter value (PS3.8, table 9-26)
+
+
+class NodePort(AE):
+    """An application entity that is called, and asks who calls.
+
+    Parameters
+    ----------
+    settings : Settings
+    on_complaint : callable, optional
+        Called with address, AE title (empty if not known) and text of what is complained of.
+    """
+
+    def __init__(
+        self, settings: Settings, on_complaint: Callable[[str, str, str], None] | None = None
+    ) -> None:
+        super().__init__(ae_title=settings.dicom.ae_title)
+        self._on_complaint = on_complaint
+        introduced(self)
+        self.maximum_pdu_size = LONGEST_PDU
+        self.settings = settings
+        self.crowd = Crowd(settings.dicom)
+        self._said = Seldom()
+        self.memory = Memory(settings.dicom.max_receiving_mb * 1024**2)
+        self.network_timeout = settings.dicom.idle_s
+        self.acse_timeout = min(HANDSHAKE_S, settings.dicom.idle_s)
+        # Ours are the limits: pynetdicom counts connections that have not asked for anything.
+        self.maximum_associations = 1_000_000
+
+    def make_server(self, *args: Any, **kwargs: Any) -> "Listener":
+        """Make the server that `start_server` starts."""
+        handlers = [
+            *kwargs.pop("evt_handlers"),
+            (evt.EVT_REQUESTED, self._ask),
+            (evt.EVT_RELEASED, self._say_goodbye),
+            (evt.EVT_ABORTED, self._say_goodbye),
+            (evt.EVT_CONN_CLOSE, self._say_goodbye),
+        ]
+        kwargs.update(evt_handlers=handlers, server_class=Listener, request_handler=_Handler)
+        return cast(Listener, super().make_server(*args, **kwargs))
+
+    def _ask(self, event: evt.Event) -> None:
+        """Reject those who may not come in: EVT_REQUESTED."""
+        association = event.assoc
+        request = association.requestor.primitive
+        if not isinstance(request, A_ASSOCIATE):  # it went away without a word
+            association.is_aborted = True
+            association.kill()
+            return
+        caller = Caller(
+            address=_plain(association.requestor.address),
+            title=request.calling_ae_title,
+            called=request.called_ae_title,
+        )
+        rejection = who_is_unknown(self.settings, caller)
+        if rejection is None:
+            rejection = self.crowd.enter(id(association), caller.address)
+        if rejection is None:
+            weakref.finalize(association, self.crowd.leave, id(association))
+            return
+        self.complain(
+            caller.address,
+            f"an association from {printable(caller.title)} was rejected: {rejection.text}",
+            caller.title,
+        )
+        association.requestor.ae_title = caller.title  # for those who look at EVT_REJECTED
+        association.acse.send_reject(*rejection.answer)
+        evt.trigger(association, evt.EVT_REJECTED, {})
+        association.kill()
+
+    def _say_goodbye(self, event: evt.Event) -> None:
+        self.crowd.leave(id(event.assoc))
+
+    def complain(self, address: str, text: str, title: str = "") -> None:
+        """Tell what a peer did, once a minute at most: whoever floods the node not its log."""
+        if self._said.is_new((address, text)):
+            log.warning("%s: %s", address, text)
+            if self._on_complaint is not None:
+                self._on_complaint(address, title, text)
+
+
+class Listener(ThreadedAssociationServer):
+    """Takes connections, and greets each in a thread of its own."""
+
+    daemon_threads = True
+    request_queue_size = 128
+    ae: NodePort
+    ssl_context: ssl.SSLContext | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._greeting: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        super().__init__(*args, **kwargs)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a connection and no more: TLS comes in a thread."""
+        assert self.socket is not None
+        return self.socket.accept()
+
+    def connections(self) -> Counter[str]:
+        """How many connections there are from each address, whatever they do."""
+        with self._lock:
+            found = Counter(self._greeting)
+        found.update(a.requestor.address for a in self.active_associations)
+        return found
+
+    def verify_request(self, _request: Any, client_address: Any) -> bool:
+        """Close what is too much before any thread is started for it."""
+        address = _plain(client_address[0])
+        if not has_room(self.ae.settings.dicom, address, self.connections()):
+            self.ae.complain(address, "a connection was closed: too many are open from there")
+            return False
+        with self._lock:
+            self._greeting[address] += 1
+        return True
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start the thread that greets."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no more threads
+            self._greeted(client_address)
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Greet, and let an association begin."""
+        address = _plain(client_address[0])
+        try:
+            if (connection := self._greet(request, address)) is not None:
+                self.finish_request(connection, client_address)
+        except OSError as error:  # it went away
+            log.debug("a connection from %s ended at once: %s", address, error)
+            self.shutdown_request(request)
+        finally:
+            self._greeted(client_address)
+
+    def _greeted(self, client_address: Any) -> None:
+        with self._lock:
+            self._greeting.subtract([_plain(client_address[0])])
+            self._greeting += Counter()  # forget those with none
+
+    def _greet(self, request: socket.socket, address: str) -> socket.socket | None:
+        settings = self.ae.settings
+        if is_stranger(settings, address):
+            strangers = sum(n for a, n in self.connections().items() if is_stranger(settings, a))
+            if strangers > STRANGERS:
+                self.ae.complain(address, "a connection was closed: no peer calls from there")
+                self.shutdown_request(request)
+                return None
+        if self.ssl_context is None:
+            return request
+        request.settimeout(self.ae.acse_timeout)
+        try:
+            return self.ssl_context.wrap_socket(request, server_side=True)
+        except OSError as error:  # ssl.SSLError too
+            reason = error.reason if isinstance(error, ssl.SSLError) else None
+            self.ae.complain(
+                address,
+                "a TLS handshake failed: "
+                + (reason or str(error) or "no reason").replace("_", " ").lower(),
+            )
+            return None
+
+    def handle_error(self, _request: object, client_address: Any) -> None:
+        """Say what socketserver would print a traceback of."""
+        log.error("a connection from %s could not be taken", client_address[0], exc_info=True)
+
+
+def _plain(address: str) -> str:
+    """The one name of an address: IPv4 may come in the form of IPv6."""
+    return str(as_address(address))
+
+
+class _Handler(RequestHandler):
+    """Makes an association of a connection, with our limits in it."""
+
+    server: Listener
+
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        limits = self.server.ae.settings.dicom
+        assert association.dul.socket is not None
+        association.dul.socket = _Connection(association.dul.socket, limits.idle_s)
+        association.dimse = _Gathering(
+            association, self.server.ae.memory, limits.max_instance_mb * 1024**2
+        )
+        return association
+
+
+class _Connection(AssociationSocket):
+    """The bytes of a connection, with a deadline for each part.
+
+    Parameters
+    ----------
+    made : AssociationSocket
+        What pynetdicom has made; this takes its place.
+    idle_s : float
+        How long to wait for a peer that is silent.
+    """
+
+    def __init__(self, made: AssociationSocket, idle_s: float) -> None:
+        vars(self).update(vars(made))
+        self._idle_s = idle_s
+        assert self.socket is not None
+        self.socket.settimeout(idle_s)  # for what is sent
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read that many bytes; fewer if the peer closes the connection.
+
+        Raises
+        ------
+        OSError
+            If they are too many, or do not come in time.
+        """
+        if nr_bytes > LONGEST_PDU:
+            log.warning("a PDU of %d bytes from %s was not read", nr_bytes, self._peer)
+            abort = A_ABORT_RQ()
+            abort.source, abort.reason_diagnostic = 0x02, _INVALID_PDU
+            self.send(abort.encode())
+            raise OSError(f"a PDU of {nr_bytes} bytes")
+        connection = self.socket
+        if connection is None:
+            raise OSError("the connection is closed")
+        grace_s = self._idle_s if self.assoc.is_established else min(HANDSHAKE_S, self._idle_s)
+        deadline = time.monotonic() + grace_s + nr_bytes / SLOWEST_RATE
+        received = bytearray()
+        try:
+            while len(received) < nr_bytes:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise TimeoutError(f"{len(received)} of {nr_bytes} bytes came in time")
+                connection.settimeout(left_s)
+                some = connection.recv(min(nr_bytes - len(received), CHUNK))
+                if not some:
+                    break
+                received += some
+        finally:
+            with suppress(OSError):  # it may be closed by now
+                connection.settimeout(self._idle_s)
+        return received
+
+    @property
+    def _peer(self) -> str:
+        return str(self.assoc.requestor.address)
+
+
+class Memory:
+    """How much of messages is held in memory, of all associations together.
+
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take some for good; False if there is not enough."""
+        with self._lock:
+            if self._taken + size > self._size:
+                return False
+            self._taken += size
+            return True
+
+    def give_back(self, share: list[int]) -> None:
+        """Give back all that a message took."""
+        with self._lock:
+            self._taken -= sum(share)
+
+
+class Cut(BytesIO):
+    """Stands for a dataset that was too large to be kept."""
+
+
+class _Gathering(DIMSEServiceProvider):
+    """Gathers messages of their fragments, with limits.
+
+    A dataset that is too large is not kept but read to its end, so that it can be
+    answered with a failure and the association goes on. One that does not end
+    after as much again ends the association.
+
+    Parameters
+    ----------
+    association : Association
+    memory : Memory
+    longest : int
+        Of a dataset, bytes.
+    """
+
+    def __init__(self, association: Association, memory: Memory, longest: int) -> None:
+        super().__init__(association)
+        self._memory = memory
+        self._longest = longest
+        self._given_up = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._command = 0
+        self._dataset = 0
+        self._share: list[int] | None = None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of one PDU."""
+        if self._given_up:
+            return
+        try:
+            fragments = primitive.presentation_data_value_list
+            fragments[:] = self._within_limits(fragments)
+            super().receive_primitive(primitive)
+        except Exception as error:
+            self._give_up(f"{type(error).__name__} in a message")
+            return
+        if self.message is None:
+            self._begin()
+        if self.msg_queue.qsize() > MOST_REQUESTS:
+            self._give_up("it does not wait for answers")
+
+    def _within_limits(self, fragments: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+        """Count what comes, and cut a dataset that is too large out of it."""
+        command = sum(len(value) - 1 for _, value in fragments if value[0] & 1)
+        dataset = sum(len(value) - 1 for _, value in fragments if not value[0] & 1)
+        self._command += command
+        self._dataset += dataset
+        if self._command > LONGEST_COMMAND:
+            raise ValueError("a command set without end")
+        if not dataset:
+            return fragments
+        if self.message is None:
+            self.message = DIMSEMessage()
+        if not isinstance(self.message.data_set, Cut):
+            if self._dataset <= self._longest and self._memory.take(dataset):
+                if self._share is None:
+                    self._share = []
+                    weakref.finalize(self.message.data_set, self._memory.give_back, self._share)
+                self._share.append(dataset)
+                return fragments
+            self.message.data_set = Cut()
+        if self._dataset > 2 * self._longest:
+            raise ValueError("a dataset without end")
+        return [(context, value if value[0] & 1 else value[:1]) for context, value in fragments]
+
+    def _give_up(self, why: str) -> None:
+        """End the association as pynetdicom does at an invalid message."""
+        self._given_up = True
+        self.message = None
+        log.warning("an association with %s is ended: %s", self.assoc.requestor.address, why)
+        self.dul.event_queue.put("Evt19")
+
+
+def printable(title: str) -> str:
+    """What a peer calls itself, without what could break a line of the log."""
+    return "".join(c if c.isprintable() else "?" for c in title.strip())[:16]

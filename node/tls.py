@@ -1,0 +1,192 @@
+"""DICOM over TLS: by BCP 195, to those who call the node and to those whom it calls.
+
+References
+----------
+BCP 195 RFC 8996, 9325 TLS Secure Transport Connection Profile: DICOM PS3.15,
+B.12. Suites, versions and what else is switched off: RFC 9325, 3 and 4.
+"""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node.errors import ConfigError
+from node.settings import ClientCertificates, Destination, TLSSettings
+from node.settings.security import check_private
+
+SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2 (RFC 9325, 4.2); those of 1.3 are all good, and OpenSSL's own."""
+
+_REQUIREMENTS = {
+    ClientCertificates.REQUIRED: ssl.CERT_REQUIRED,
+    ClientCertificates.OPTIONAL: ssl.CERT_OPTIONAL,
+    ClientCertificates.NONE: ssl.CERT_NONE,
+}
+
+
+def server_context(settings: TLSSettings) -> ssl.SSLContext | None:
+    """How the node answers those who call it; None without TLS.
+
+    Raises
+    ------
+    ConfigError
+        If a certificate or key cannot be used.
+    """
+    if settings.certificate is None or settings.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _restrict(context)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    _load_key(context, settings.certificate, settings.key, "[dicom.tls]", "")
+    if settings.ca is not None:
+        _load_ca(context, settings.ca, "[dicom.tls] ca")
+    context.verify_mode = _REQUIREMENTS[settings.client_certificates]
+    return context
+
+
+def client_context(peer: Destination) -> ssl.SSLContext | None:
+    """How the node calls a destination; None without TLS.
+
+    Raises
+    ------
+    ConfigError
+        If a certificate or key cannot be used.
+    """
+    if not peer.tls:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _restrict(context)
+    context.check_hostname = peer.tls_check_host
+    where = f"destination {peer.name}:"
+    if peer.tls_ca is not None:
+        _load_ca(context, peer.tls_ca, f"{where} tls_ca")
+    else:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if peer.tls_certificate is not None and peer.tls_key is not None:
+        _load_key(context, peer.tls_certificate, peer.tls_key, where, "tls_")
+    return context
+
+
+def _restrict(context: ssl.SSLContext) -> None:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(SUITES)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+
+
+def _load_ca(context: ssl.SSLContext, ca: Path, where: str) -> None:
+    try:
+        context.load_verify_locations(ca)
+    except OSError as error:  # ssl.SSLError too
+        raise ConfigError(f"{where}: {ca} {_what_is_wrong(error)}") from None
+
+
+def _load_key(
+    context: ssl.SSLContext, certificate: Path, key: Path, where: str, prefix: str
+) -> None:
+    try:
+        check_private(key)
+    except OSError as error:
+        raise ConfigError(f"{where} {prefix}key: {key} {_what_is_wrong(error)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where} {prefix}key: {error}") from None
+    try:
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
+    except _EncryptedKeyError:
+        raise ConfigError(
+            f"{where} {prefix}key: {key} has a passphrase: give one without, "
+            "which its mode protects"
+        ) from None
+    except OSError as error:
+        raise ConfigError(
+            f"{where} {prefix}certificate {certificate} with {prefix}key {key} "
+            f"{_what_is_wrong(error)}"
+        ) from None
+
+
+class _EncryptedKeyError(Exception):
+    """OpenSSL asks for a passphrase, which nobody is there to type."""
+
+
+def _no_passphrase() -> str:
+    raise _EncryptedKeyError
+
+
+def _what_is_wrong(error: OSError) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return f"cannot be read: {error.strerror}"
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "cannot be used: the key is that of another certificate"
+    if error.reason in ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"):
+        return f"is too weak: {error.reason.replace('_', ' ').lower()}"
+    return "cannot be used: is it PEM?"
+
+
+def expires(certificate: Path, key: Path) -> datetime:
+    """When a certificate of the node ends.
+
+    OpenSSL tells the dates of a certificate that it has verified only, so it
+    is shown to itself.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be used, or has ended or not begun.
+    """
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load_key(server, certificate, key, "", "")
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    client.load_verify_locations(certificate)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    one = client.wrap_bio(to_client, to_server)
+    other = server.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        _shake_hands((one, other))
+    except ssl.SSLCertVerificationError as error:
+        raise ConfigError(f"{certificate}: {error.verify_message}") from None
+    found = one.getpeercert()
+    assert found is not None
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
+
+
+def _shake_hands(sides: Sequence[ssl.SSLObject]) -> None:
+    waiting = list(sides)
+    while waiting:
+        for side in tuple(waiting):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+            waiting.remove(side)
+
+
+def why_not(peer: Destination, timeout_s: float) -> str | None:
+    """What TLS says of a destination that could not be called; None if it has no complaint.
+
+    Parameters
+    ----------
+    peer : Destination
+    timeout_s : float
+    """
+    context = client_context(peer)
+    if context is None:
+        return None
+    try:
+        with (
+            socket.create_connection((peer.host, peer.port), timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=peer.host) as connection,
+        ):
+            # With TLS 1.3 a server refuses the node's certificate only after the handshake.
+            connection.settimeout(min(timeout_s, 1.0))
+            connection.recv(1)
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not taken: {error.verify_message}"
+    except ssl.SSLError as error:
+        reason = error.reason or "no handshake"
+        return f"TLS fails: {reason.replace('_', ' ').lower()}"
+    except OSError:
+        return None
+    return None
