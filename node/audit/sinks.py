@@ -9,6 +9,7 @@ RFC 6587, octet counting.
 
 import errno
 import fcntl
+import itertools
 import os
 import re
 import socket
@@ -144,14 +145,17 @@ class FileSink:
         if size > self._largest:
             return True
         if self._begun is None and self._descriptor is not None:
-            found = _FIRST_TIME.search(os.pread(self._descriptor, _HEAD_BYTES, 0))
-            with suppress(ValueError):
-                self._begun = datetime.fromisoformat(found[1].decode()) if found else now
+            self._begun = _first_time(os.pread(self._descriptor, _HEAD_BYTES, 0)) or now
         return self._begun is not None and now - self._begun > self._oldest
 
     def _put_aside(self, now: datetime) -> None:
         stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%S%f")
-        self._path.rename(self._path.with_name(f"{self._path.stem}-{stamp}{self._path.suffix}"))
+        for number in itertools.count(1):
+            name = f"{self._path.stem}-{stamp}-{number}{self._path.suffix}"
+            aside = self._path.with_name(name)
+            if not aside.exists():  # nobody else puts the file aside now: it is locked
+                break
+        self._path.rename(aside)
         self.close()  # and so unlocks
 
     @staticmethod
@@ -161,6 +165,16 @@ class FileSink:
         if os.write(descriptor, line) < len(line):
             os.ftruncate(descriptor, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _first_time(head: bytes) -> datetime | None:
+    """When a file's first record is from; None if that is not said with its zone."""
+    found = _FIRST_TIME.search(head)
+    try:
+        first = datetime.fromisoformat(found[1].decode()) if found else None
+    except ValueError:
+        return None
+    return first if first is not None and first.tzinfo is not None else None
 
 
 class SyslogSink:

@@ -67,7 +67,7 @@ def test_a_file_is_put_aside_when_it_is_large(tmp_path: Path) -> None:
     sizes = {file.name: file.stat().st_size // length for file in tmp_path.iterdir()}
     assert sizes.pop("audit.log") == 1
     assert list(sizes.values()) == [3, 3, 3]
-    assert all(re.fullmatch(r"audit-20261124T0230\d{8}\.log", name) for name in sizes)
+    assert all(re.fullmatch(r"audit-20261124T0230\d{8}-1\.log", name) for name in sizes)
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in tmp_path.iterdir())
 
 
@@ -80,12 +80,26 @@ def test_a_file_is_put_aside_when_its_first_record_is_old_whoever_wrote_it(tmp_p
     assert len(records(tmp_path)) == 5
 
 
-def test_one_record_larger_than_a_file_may_be_is_written_all_the_same(tmp_path: Path) -> None:
-    with closing(FileSink(tmp_path / "audit.log", 10, LONG)) as sink:
-        sink.write(start())
+@pytest.mark.parametrize(
+    "before",
+    [b"what is this?\n", b'<AuditMessage EventDateTime="2020-01-01T00:00:00"/>\n', b"\xff"],
+)
+def test_a_file_that_does_not_say_when_it_began_begins_now(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / "audit.log"
+    path.write_bytes(before)
+    with closing(FileSink(path, LARGE, LONG)) as sink:
         sink.write(start())
 
-    assert [check(line) is not None for line in records(tmp_path)] == [True, True]
+    assert path.read_bytes() == before.rstrip(b"\n") + b"\n" + start().xml() + b"\n"
+
+
+def test_one_record_larger_than_a_file_may_be_is_written_all_the_same(tmp_path: Path) -> None:
+    with closing(FileSink(tmp_path / "audit.log", 10, LONG)) as sink:
+        for _ in range(4):
+            sink.write(start())
+
+    assert len({file.name for file in tmp_path.iterdir()}) == 4, "of one time, each its name"
+    assert records(tmp_path) == [start().xml()] * 4
 
 
 def test_a_file_that_was_moved_or_deleted_is_made_again(tmp_path: Path) -> None:
