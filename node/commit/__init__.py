@@ -3,8 +3,8 @@
 ======================  ==========================================================
 content.py              requests and reports as datasets
 association.py          calling a peer about storage commitment
-ask.py                  SCU: a destination is asked to commit to the node's results
-answer.py               SCP: a sender asks the node to commit to what it received
+asking.py               SCU: a destination is asked to commit to the node's results
+answering.py            SCP: a sender asks the node to commit to what it received
 ======================  ==========================================================
 
 References
@@ -13,8 +13,8 @@ Storage Commitment Service Class, Push Model: DICOM PS3.4, J.3. Its attributes:
 PS3.3, C.14. Role selection: PS3.7, D.3.3.4.
 """
 
-from node.commit.answer import Answering, tell
-from node.commit.ask import ask, handle_report, sent_since
+from node.commit.answering import Answering, tell
+from node.commit.asking import ask, handle_report, sent_since
 from node.commit.association import TRANSFER_SYNTAXES
 from node.commit.content import PUSH_MODEL
 

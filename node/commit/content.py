@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from pydicom import Dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
 
 from ml.errors import IchnodeError, first_line
@@ -53,6 +54,10 @@ class Status(IntEnum):
     def __str__(self) -> str:
         return self.name.lower().replace("_", " ")
 
+
+_TRANSACTION_UID = Tag("TransactionUID")
+_CLASS_UID = Tag("ReferencedSOPClassUID")
+_INSTANCE_UID = Tag("ReferencedSOPInstanceUID")
 
 _REASONS = {
     0x0110: "processing failure",
@@ -190,7 +195,7 @@ def read_report(dataset: Dataset) -> Report:
 
 
 def _transaction_uid(dataset: Dataset) -> str:
-    uid = str(dataset.get("TransactionUID") or "")
+    uid = _uid(dataset, _TRANSACTION_UID)
     if not is_uid(uid):
         raise UnusableContentError("its Transaction UID is missing or none")
     return uid
@@ -210,10 +215,16 @@ def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
 
 
 def _reference(item: Dataset) -> Reference:
-    found = Reference(
-        str(item.get("ReferencedSOPClassUID") or ""),
-        str(item.get("ReferencedSOPInstanceUID") or ""),
-    )
+    found = Reference(_uid(item, _CLASS_UID), _uid(item, _INSTANCE_UID))
     if not is_uid(found.sop_class_uid) or not is_uid(found.sop_instance_uid):
         raise UnusableContentError("a UID of an instance is missing or none")
     return found
+
+
+def _uid(item: Dataset, tag: BaseTag) -> str:
+    """A UID as it was received: to have pydicom convert thousands of them takes seconds."""
+    element = item.get_item(tag)
+    value = "" if element is None else element.value
+    if isinstance(value, bytes):
+        return value.rstrip(b"\0 ").decode("ascii", errors="replace")
+    return str(value or "")
