@@ -1,15 +1,14 @@
 """What many tests share."""
 
 import os
-import shutil
-import subprocess
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.postgresql import Postgresql, binaries
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """Real series, beside the project where they are at hand."""
@@ -74,28 +73,12 @@ def real_series(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], lis
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """URL of a PostgreSQL cluster of the tests' own, reached by a socket in a temporary folder."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not binaries:
+    """URL of a PostgreSQL cluster of the tests' own."""
+    if binaries() is None:
         pytest.skip("PostgreSQL's server is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="ichnode-pg-"))
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # initdb refuses root
-        shutil.chown(folder, "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, str(binaries[-1].with_name(program)), *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL)
-
-    data = str(folder / "data")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+    server = Postgresql("-c fsync=off")
     try:
-        run("initdb", "-D", data, "-U", "ichnode", "-A", "trust", "-N")
-        run("pg_ctl", "-D", data, "-w", "-l", f"{folder}/log", "-o", options, "start")
-        try:
-            yield f"postgresql+psycopg://ichnode@/postgres?host={folder}"
-        finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        server.create()
+        yield server.url
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        server.remove()

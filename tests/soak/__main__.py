@@ -12,10 +12,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.postgresql import binaries
 from tests.soak.campaign import LedgerKind, Leg, Outcome
 from tests.soak.faults import Fault
 from tests.soak.report import Report
-from tests.soak.servers import Postgresql
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -96,7 +96,7 @@ def _kinds(names: list[str], console: Console) -> list[Fault]:
 
 def _legs(ledger: Ledgers, console: Console) -> list[LedgerKind]:
     wanted = list(LedgerKind) if ledger is Ledgers.BOTH else [LedgerKind(ledger)]
-    if LedgerKind.POSTGRESQL in wanted and not Postgresql.is_installed():
+    if LedgerKind.POSTGRESQL in wanted and binaries() is None:
         console.print("left out: PostgreSQL (apt-get install postgresql)")
         wanted.remove(LedgerKind.POSTGRESQL)
     if not wanted:

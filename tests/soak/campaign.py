@@ -18,6 +18,7 @@ import redis
 from node.broker import broker_url, free_port
 from node.errors import ConfigError
 from node.ledger import DeliveryState, Ledger, State
+from tests.postgresql import Postgresql
 from tests.soak import verdict
 from tests.soak.archive import Illness
 from tests.soak.faults import OF_POSTGRESQL, Fault, Planned, plan
@@ -29,7 +30,6 @@ from tests.soak.servers import (
     Disk,
     NodeServer,
     OrthancServer,
-    Postgresql,
 )
 from tests.soak.verdict import Account, Finding, Held, Wrong
 

@@ -2,15 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -322,56 +320,6 @@ class ArchiveServer:
         lines = self.journal.read_text().splitlines() if self.journal.exists() else []
         entries = [json.loads(line) for line in lines]
         return [Held(**{**e, "predecessors": tuple(e["predecessors"])}) for e in entries]
-
-
-# -- PostgreSQL ------------------------------------------------------------
-
-
-@dataclass
-class Postgresql:
-    """A PostgreSQL of the campaign's own, reached by a socket in a temporary folder."""
-
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="ichnode-pg-")))
-
-    @staticmethod
-    def is_installed() -> bool:
-        return bool(_binaries())
-
-    @property
-    def url(self) -> str:
-        return f"postgresql+psycopg://ichnode@/postgres?host={self.folder}"
-
-    def create(self) -> None:
-        if os.geteuid() == 0:  # initdb refuses root
-            shutil.chown(self.folder, "postgres")
-        self._run("initdb", "-D", f"{self.folder}/data", "-U", "ichnode", "-A", "trust", "-N")
-        self.start()
-
-    def start(self) -> None:
-        options = f"-k {self.folder} -c listen_addresses=''"
-        self._run(*self._control, "-w", "-l", f"{self.folder}/log", "-o", options, "start")
-
-    def stop(self, mode: str) -> None:
-        """Stop it: `fast` ends its sessions, `immediate` is a crash."""
-        self._run(*self._control, "-w", "-m", mode, "stop")
-
-    def remove(self) -> None:
-        with suppress(subprocess.CalledProcessError):
-            self.stop("immediate")
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @property
-    def _control(self) -> tuple[str, ...]:
-        return "pg_ctl", "-D", f"{self.folder}/data"
-
-    def _run(self, program: str, *arguments: str) -> None:
-        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        command = [*as_user, str(_binaries()[-1] / program), *arguments]
-        subprocess.run(command, check=True, cwd=self.folder, stdout=subprocess.DEVNULL)
-
-
-def _binaries() -> list[Path]:
-    return sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 # -- disk ------------------------------------------------------------------
