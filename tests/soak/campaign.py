@@ -36,7 +36,7 @@ from tests.soak.verdict import Account, Finding, Held, Wrong
 log = logging.getLogger(__name__)
 
 SENDERS = 4
-MOST_OPEN = 10
+MOST_OPEN = 16
 MIDST_TIMEOUT_S = 15.0
 """A fault that is to hit something in its midst waits for it for this long, seconds."""
 

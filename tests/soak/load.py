@@ -24,8 +24,9 @@ PAUSE_S = 1.0
 LONGEST_PAUSE_S = 4.0
 """Before a sender repeats what was not acknowledged, seconds."""
 
-LATE_S = 12.0
-"""Long enough for half of a series to count as all of it, seconds."""
+LATE_IMAGES = 2
+LATEST_S = 40.0
+"""A sender that is late waits no longer than this until the others were judged, seconds."""
 
 TIMEOUT_S = 12
 _SENDING = "Sending file: "
@@ -37,7 +38,7 @@ class Manner(StrEnum):
 
     WHOLE = "one association"
     HALVES = "two associations"
-    LATE = "two associations, the second when the first half was judged already"
+    LATE = "two associations, the last images when the others were judged already"
     SLICES = "an association for each slice"
 
 
@@ -182,7 +183,7 @@ class Load:
         while waiting and not self._give_up.is_set():
             for number, batch in enumerate(_batches(waiting, manner)):
                 if number and manner is Manner.LATE:
-                    self._stop.wait(LATE_S)
+                    self._wait_until_closed({series.uid for series in group})
                 acknowledged = {by_path[path].uid for path in self._send(batch, sender, chance)}
                 with self._lock:
                     for uid in acknowledged:
@@ -199,6 +200,13 @@ class Load:
             with self._lock:
                 self.resent += len(images)
             self._send(images, sender, chance)
+
+    def _wait_until_closed(self, series: set[str]) -> None:
+        deadline = time.monotonic() + LATEST_S
+        while time.monotonic() < deadline and not self._stop.wait(0.2):
+            with self._lock:
+                if series <= self._closed:
+                    return
 
     def _send(self, batch: list[Image], sender: int, chance: random.Random) -> list[str]:
         """Run storescu; gives the paths of what was answered with Success."""
@@ -244,8 +252,11 @@ def _batches(images: list[Image], manner: Manner) -> list[list[Image]]:
     match manner:
         case Manner.WHOLE:
             return [images]
-        case Manner.HALVES | Manner.LATE:
+        case Manner.HALVES:
             middle = (len(images) + 1) // 2
             return [part for part in (images[:middle], images[middle:]) if part]
+        case Manner.LATE:
+            parts = (images[:-LATE_IMAGES], images[-LATE_IMAGES:])
+            return [part for part in parts if part]
         case Manner.SLICES:
             return [[image] for image in images]
