@@ -20,7 +20,7 @@ from enum import StrEnum
 import numpy as np
 from scipy import ndimage
 
-MOST_SLICES = 32
+MOST_SLICES = 24
 """So many slices are looked at, evenly spread over a series with more."""
 
 CELL_MM = 2.0
@@ -127,6 +127,11 @@ class Section:
         return self.ring >= 0.5 and self.ring_mm >= 12 and self.scalp_mm <= 40
 
     @property
+    def is_closed(self) -> bool:
+        """Whether bone surrounds whatever is there, not far below the skin."""
+        return self.ring >= 0.85 and self.scalp_mm <= 40
+
+    @property
     def has_lungs(self) -> bool:
         """Whether it encloses more air than sinuses, airways and a head rest do."""
         return self.air_cm2 >= 20 and self.air_cm2 >= 0.15 * self.body_cm2
@@ -230,13 +235,13 @@ def _something_else(bodies: Sequence[Section], seen: int, extent_mm: float) -> s
     width, area, bone = (_median(bodies, name) for name in ("width_mm", "body_cm2", "bone_cm2"))
     soft = _median(bodies, "soft_mm")
     where = f"no skull on {len(bodies)} slices looked at"
-    lungs = [section for section in bodies if section.has_lungs]
+    lungs = [section for section in bodies if section.has_lungs and not section.is_closed]
     if len(lungs) >= 0.25 * len(bodies):
         return (
             f"{where}, but {_median(lungs, 'air_cm2'):.0f} cm2 of air or lung in a body "
             f"{width:.0f} mm wide on {len(lungs)} of them"
         )
-    if max(section.soft_mm for section in bodies) < 8 and area >= 80:
+    if max(section.soft_mm for section in bodies) < 8 and area >= 150:
         return f"{where}, and no soft tissue: the values are noise or not in HU"
     whole = _median(bodies, "cut") < 0.5
     soft_hu = _median(bodies, "soft_hu")
@@ -253,9 +258,10 @@ def _something_else(bodies: Sequence[Section], seen: int, extent_mm: float) -> s
     likely = sum(section.may_be_skull for section in bodies)
     if likely < 0.5 * len(bodies) and soft > 95:
         return f"{where}, but soft tissue {2 * soft:.0f} mm across, more than fits into one"
-    if likely < 0.5 * len(bodies) and area > 450:
+    if likely < 0.5 * len(bodies) and area > 450 and _median(bodies, "cut") < 0.9:
         return f"{where}, but a body {width:.0f} mm wide: a trunk"
-    if not likely and whole and bone >= 1 and extent_mm >= LEAST_EXTENT_MM:
+    brain_like = max(one.soft_mm for one in bodies) > 45 and BRAIN_HU[0] <= soft_hu <= BRAIN_HU[1]
+    if not likely and whole and bone >= 1 and not brain_like and extent_mm >= LEAST_EXTENT_MM:
         return (
             f"{where}, but {bone:.0f} cm2 of bone that encloses nothing in a body "
             f"{width:.0f} mm wide"
@@ -303,18 +309,18 @@ def measure(hu: np.ndarray, spacing_mm: Size) -> Section:
     if body.sum() * cm2 < LEAST_BODY_CM2:
         return Section()
     body = _filled(body)
-    bone &= body
-    soft = body & (mean >= SOFT_HU[0]) & (mean <= SOFT_HU[1]) & ~bone
+    cut = _cut(body)
+    box = ndimage.find_objects(body.astype(np.uint8))[0]
+    body, mean, bone = body[box], mean[box], bone[box] & body[box]
+    smooth = ndimage.uniform_filter(mean, 3)
+    soft = body & (smooth >= SOFT_HU[0]) & (smooth <= SOFT_HU[1])
     depth = ndimage.distance_transform_edt(np.pad(soft, 1), sampling=cell_mm)[1:-1, 1:-1]
     centre = np.unravel_index(int(depth.argmax()), depth.shape)
     radius = float(depth[centre])
     ring, ring_mm, scalp_mm = _look_around(bone, body, centre, cell_mm)
     return Section(
         body_cm2=float(body.sum() * cm2),
-        width_mm=max(
-            float(np.ptp(np.flatnonzero(body.any(axis=1 - axis))) + 1) * cell_mm[axis]
-            for axis in (0, 1)
-        ),
+        width_mm=max(side * mm for side, mm in zip(body.shape, cell_mm, strict=True)),
         air_cm2=float((body & (mean < LUNG_HU)).sum() * cm2),
         bone_cm2=float(bone.sum() * cm2),
         soft_mm=radius,
@@ -322,7 +328,7 @@ def measure(hu: np.ndarray, spacing_mm: Size) -> Section:
         ring=ring,
         ring_mm=ring_mm,
         scalp_mm=scalp_mm,
-        cut=_cut(body),
+        cut=cut,
     )
 
 
@@ -338,8 +344,8 @@ def _tiles(values: np.ndarray, size_mm: Size, to_mm: float) -> list[np.ndarray]:
 def _mean_of(values: np.ndarray, size_mm: Size, to_mm: float) -> tuple[np.ndarray, Size]:
     """Mean of every cell of about `to_mm`, and the size that the cells really have."""
     tiles = _tiles(values, size_mm, to_mm)
-    total = np.zeros(tiles[0].shape, dtype=np.float32)
-    for tile in tiles:
+    total = tiles[0].astype(np.float32)
+    for tile in tiles[1:]:
         total += tile
     down, across = values.shape[0] // len(total), values.shape[1] // total.shape[1]
     return total / len(tiles), (size_mm[0] * down, size_mm[1] * across)

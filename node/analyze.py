@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from ml.anatomy import Finding, look_at_anatomy
 from ml.bundle import load_bundle
 from ml.detector import Detector
-from ml.errors import GeometryError
+from ml.errors import GeometryError, NotAHeadError
 from ml.evidence import Evidence, explain, worth_explaining
 from ml.series import Volume, load_volume
 from node.headers import SeriesHeaders
@@ -25,11 +26,14 @@ class Analyzer:
     model : Model
     evidence_maps : bool
         Say too where on a flagged slice the evidence lies.
+    check_pixels : bool
+        Judge only what may show a head.
     """
 
     detector: Detector
     model: Model
     evidence_maps: bool = False
+    check_pixels: bool = True
 
     @classmethod
     def load(cls, settings: Settings) -> "Analyzer":
@@ -45,7 +49,12 @@ class Analyzer:
         bundle = load_bundle(settings.model.bundle)
         detector = Detector(bundle, settings.analyze.device, settings.analyze.batch_size)
         model = Model.of(bundle, settings.model.operating_point)
-        return cls(detector, model, settings.report.evidence_maps)
+        return cls(
+            detector,
+            model,
+            evidence_maps=settings.report.evidence_maps,
+            check_pixels=settings.eligibility.check_pixels,
+        )
 
 
 @dataclass(frozen=True)
@@ -93,10 +102,13 @@ def analyze(
     ------
     SeriesError
         If the series cannot be ordered or decoded.
+    NotAHeadError
+        If its pixels show something else; the message says what.
     """
     if series.arrangement is None:
         raise GeometryError("the slices cannot be ordered")
     volume = load_volume(series.arrangement)
+    doubts = _doubts(volume) if analyzer.check_pixels else ()
     described = analyzer.detector.describe(volume.hu, progress)
     probabilities = analyzer.detector.fuse(described)
     point = analyzer.model.operating_point
@@ -114,6 +126,17 @@ def analyze(
         input_digest=input_digest,
         slices=volume.slices,
         probabilities=probabilities,
-        warnings=(*warnings, *volume.warnings),
+        warnings=(*warnings, *volume.warnings, *doubts),
     )
     return Analysis(judgement, volume, sources, evidence)
+
+
+def _doubts(volume: Volume) -> tuple[str, ...]:
+    """What a reader has to know if it is not plain that this is a head."""
+    positions_mm = [one.position_mm for one in volume.slices]
+    anatomy = look_at_anatomy(volume.hu, volume.spacing_mm, positions_mm)
+    if anatomy.finding is Finding.NOT_A_HEAD:
+        raise NotAHeadError(anatomy.detail)
+    if anatomy.finding is Finding.DOUBTFUL:
+        return (f"this may not be a head: {anatomy.detail}",)
+    return ()

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from ml.errors import IchnodeError, SeriesError
+from ml.errors import IchnodeError, NotAHeadError, SeriesError
 from ml.frames import read_header
 from node.analyze import Analysis, Analyzer, analyze
-from node.assemble import look_at
+from node.assemble import Reason, look_at
 from node.assemble.eligibility import text
 from node.errors import ConfigError
 from node.headers import SeriesHeaders, read_headers
@@ -179,6 +179,8 @@ def judge_series(
     try:
         digest = digest_of_instances(_digests(series))
         analysis = analyze(analyzer, series, digest, warnings, progress)
+    except NotAHeadError as error:
+        return Outcome(found, reason=f"{Reason.NOT_A_HEAD}: {error}", warnings=warnings)
     except IchnodeError as error:
         return Outcome(found, reason=str(error), warnings=warnings, failed=True)
     warnings = analysis.judgement.warnings

@@ -8,6 +8,9 @@ from node.settings.fields import Section, Words
 class EligibilitySettings(Section):
     """Which series the model may judge; words are regular expressions, case ignored."""
 
+    check_pixels: bool = Field(
+        True, description="skip what shows no head, whatever its header says"
+    )
     min_slices: int = Field(10, ge=1, description="fewer are skipped")
     max_tilt_deg: float = Field(
         35, ge=0, le=90, description="steeper stacks are not axial, degrees"
