@@ -42,7 +42,8 @@ train-demo: setup-train  ## phantoms to a bundle through every step of the train
 test: setup-dev  ## run every test, against real peers
 	@deploy/debian-packages $(TEST_PACKAGES)
 	@tests/viewer/get-ohif
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder
 
 soak: setup-dev  ## 200 faults under load, then count what was lost (SOAK="--seed 7 --minutes 60")
 	@deploy/debian-packages $(TEST_PACKAGES)

@@ -16,6 +16,8 @@ from pydicom.uid import Comprehensive3DSRStorage, generate_uid
 from ml.labels import LABELS, Label
 from ml.phantom import make_phantom, write_dicom
 
+pytestmark = pytest.mark.long
+
 
 def ichnode(*arguments: str | Path, home: Path) -> "subprocess.CompletedProcess[str]":
     config = home / "test.toml"

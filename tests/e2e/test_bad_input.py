@@ -28,6 +28,8 @@ from node.ledger import State
 from tests.e2e.conftest import Series
 from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, wait_for
 
+pytestmark = pytest.mark.long
+
 
 def store_bytes(port: int, dataset: bytes, uid: str) -> int:
     """C-STORE whatever bytes as a CT image; gives the status of the answer."""

@@ -16,6 +16,8 @@ from node.spool import Spool, digest_of
 from tests.e2e.conftest import Series
 from tests.e2e.peers import Node, Orthanc, kinds, one_set, running_node, wait_for
 
+pytestmark = pytest.mark.long
+
 QUICK = "[analyze]\nlease_s = 3\n[assemble]\ngrace_s = 1\nquiet_s = 4\n"
 
 

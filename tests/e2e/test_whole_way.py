@@ -24,6 +24,8 @@ from tests.e2e.peers import (
     wait_for,
 )
 
+pytestmark = pytest.mark.long
+
 
 def test_a_series_comes_back_as_one_sr_and_one_capture_for_each_slice(
     node: Node, orthanc: Orthanc, new_series: Callable[..., Series]

@@ -12,6 +12,8 @@ from ml.bundle import load_bundle
 from ml.labels import LABELS
 from training.stage1.checkpoint import stage1_path
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
