@@ -151,6 +151,7 @@ class Looking(Database):
         given_up = sa.exists().where(
             _delivery.c.revision_id == _revision.c.id, _delivery.c.state == DeliveryState.FAILED
         )
+        condition: sa.ColumnElement[bool]
         if destination is not None:
             condition = given_up.where(_delivery.c.destination == destination)
         else:
