@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, build_role, evt
 
+from ml.phantom import Phantom, write_dicom
 from node.audit import Auditor
 from node.broker import broker_url, free_port
 from node.commit import PUSH_MODEL, ask
@@ -34,17 +37,18 @@ from tests.e2e.test_delivery import capture
 RESULTS = (BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 
 
-def introduce(orthanc: Orthanc, port: int) -> None:
-    """Tell Orthanc where the node listens."""
-    modality = {"AET": "ICHNODE", "Host": "127.0.0.1", "Port": port}
-    orthanc.get("/modalities/ichnode", json.dumps(modality).encode(), "PUT")
+def introduce(orthanc: Orthanc, settings: Settings) -> None:
+    """Tell Orthanc where a node listens."""
+    title = settings.dicom.ae_title
+    modality = {"AET": title, "Host": "127.0.0.1", "Port": settings.dicom.port}
+    orthanc.get(f"/modalities/{title}", json.dumps(modality).encode(), "PUT")
 
 
 def ask_by_orthanc(orthanc: Orthanc, references: list[Reference]) -> dict[str, Any]:
     """Have Orthanc ask the node to commit to instances; gives what it has heard."""
     pairs = [(r.sop_class_uid, r.sop_instance_uid) for r in references]
     body = json.dumps({"DicomInstances": pairs, "Timeout": 10}).encode()
-    asked = orthanc.get("/modalities/ichnode/storage-commitment", body)
+    asked = orthanc.get("/modalities/ICHNODE/storage-commitment", body)
 
     def heard() -> dict[str, Any] | None:
         found = orthanc.get(asked["Path"])
@@ -62,34 +66,149 @@ def are(state: DeliveryState, ledger: Ledger, revision: Revision) -> bool:
     return {delivery.state for delivery in ledger.deliveries(revision)} == {state}
 
 
-def test_orthanc_commits_to_the_results_of_a_node_that_commits_to_what_it_received(
-    tmp_path: Path, orthanc: Orthanc, new_series: Callable[..., Series]
-) -> None:
-    more = (
-        '[[destinations]]\nname = "orthanc"\nae_title = "ORTHANC"\nhost = "127.0.0.1"\n'
-        f"port = {orthanc.port}\ncommit = true\n"
+class Pacs:
+    """An archive that stores and is asked to commit, and hears what the node commits to."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.requests: list[Request] = []
+        self.reports: list[Report] = []
+        self._server: Any = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        ae = AE(ae_title="PACS")
+        for storage_class in RESULTS:
+            ae.add_supported_context(storage_class)
+        ae.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port),
+            block=False,
+            evt_handlers=[
+                (evt.EVT_C_STORE, lambda _event: 0x0000),
+                (evt.EVT_N_ACTION, self._take_request),
+                (evt.EVT_N_EVENT_REPORT, self._take_report),
+            ],
+        )
+
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+        self._server = None
+
+    def _take_request(self, event: evt.Event) -> tuple[int, None]:
+        self.requests.append(read_request(event.action_information))
+        return 0x0000, None
+
+    def _take_report(self, event: evt.Event) -> tuple[int, None]:
+        self.reports.append(read_report(event.event_information))
+        return 0x0000, None
+
+
+SUCCESS = "0x0000"
+
+
+def call_node(node: Node, say: Callable[[Any], Any]) -> str | None:
+    """Say something to the node about storage commitment; None while it does not listen."""
+    ae = AE(ae_title="PACS")
+    ae.add_requested_context(PUSH_MODEL)
+    roles = [build_role(PUSH_MODEL, scu_role=True, scp_role=True)]
+    association = ae.associate("127.0.0.1", node.port, ae_title="ICHNODE", ext_neg=roles)
+    if not association.is_established:
+        return None
+    answer, _ = say(association)
+    association.release()
+    return f"0x{answer.Status:04X}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """A series whose results a node has sent to Orthanc and to an archive of the test's own."""
+
+    node: Node
+    pacs: Pacs
+    series: Series
+    revision: Revision
+
+    def are(self, state: DeliveryState, destination: str) -> bool:
+        deliveries = self.node.ledger.deliveries(self.revision)
+        return {d.state for d in deliveries if d.destination == destination} == {state}
+
+
+@pytest.fixture(scope="module")
+def story(
+    tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc, phantom: Phantom
+) -> Iterator[Story]:
+    pacs = Pacs()
+    more = "".join(
+        f'[[destinations]]\nname = "{name}"\nae_title = "{name.upper()}"\n'
+        f'host = "127.0.0.1"\nport = {port}\ncommit = true\n'
+        for name, port in (("orthanc", orthanc.port), ("pacs", pacs.port))
     )
-    with running_node(tmp_path, more=more) as node:
-        introduce(orthanc, node.port)
-        series = new_series()
+    folder = tmp_path_factory.mktemp("commitment")
+    series = Series.of(write_dicom(phantom, folder / "series"))
+    with pacs.listening(), running_node(folder, more=more) as node:
+        introduce(orthanc, node.settings)
         node.send(series.files)
-        revision = node.wait_for(series.series, State.DELIVERED)
-        wait_for(lambda: are(DeliveryState.COMMITTED, node.ledger, revision), 30, "a report")
-        images = images_of(series)
+        yield Story(node, pacs, series, node.wait_for(series.series, State.DELIVERED))
 
-        heard = ask_by_orthanc(orthanc, images)
-        assert heard["Status"] == "Success"
-        assert len(heard["Success"]) == len(images)
 
-        unknown = Reference(str(CTImageStorage), str(generate_uid()))
-        conflict = Reference(str(MRImageStorage), images[0].sop_instance_uid)
-        heard = ask_by_orthanc(orthanc, [unknown, conflict, *images[1:3]])
-        assert heard["Status"] == "Failure"
-        assert {(f["SOPInstanceUID"], f["FailureReason"]) for f in heard["Failures"]} == {
-            (unknown.sop_instance_uid, 0x0112),
-            (conflict.sop_instance_uid, 0x0119),
-        }
-        assert len(heard["Success"]) == 2
+def test_orthanc_commits_to_the_results_of_a_node(story: Story) -> None:
+    wait_for(lambda: story.are(DeliveryState.COMMITTED, "orthanc"), 30, "Orthanc's report")
+
+
+def test_a_node_commits_to_what_orthanc_asks_for_where_it_has_it(
+    story: Story, orthanc: Orthanc
+) -> None:
+    images = images_of(story.series)
+
+    heard = ask_by_orthanc(orthanc, images)
+    assert heard["Status"] == "Success"
+    assert len(heard["Success"]) == len(images)
+
+    unknown = Reference(str(CTImageStorage), str(generate_uid()))
+    conflict = Reference(str(MRImageStorage), images[0].sop_instance_uid)
+    heard = ask_by_orthanc(orthanc, [unknown, conflict, *images[1:3]])
+    assert heard["Status"] == "Failure"
+    assert {(f["SOPInstanceUID"], f["FailureReason"]) for f in heard["Failures"]} == {
+        (unknown.sop_instance_uid, 0x0112),
+        (conflict.sop_instance_uid, 0x0119),
+    }
+    assert len(heard["Success"]) == 2
+
+
+def test_a_node_that_is_killed_after_it_asked_and_was_asked_still_hears_and_tells(
+    story: Story,
+) -> None:
+    node, pacs = story.node, story.pacs
+    (request,) = wait_for(lambda: pacs.requests, 30, "the node to ask")
+    asked = Request(str(generate_uid()), tuple(images_of(story.series)))
+    report = Report(request.transaction_uid, request.references, ())
+
+    def ask_node(association: Any) -> Any:
+        content = asked.as_dataset()
+        return association.send_n_action(content, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+
+    def tell_node(association: Any) -> Any:
+        content = report.as_dataset()
+        return association.send_n_event_report(content, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+
+    pacs.stop()  # the node cannot tell before it is killed
+    assert call_node(node, ask_node) == SUCCESS
+    for part in ("deliver", "receive"):
+        node.kill(part)
+    redis.Redis.from_url(broker_url(node.settings)).flushall()
+    with pacs.listening():
+        answer = wait_for(lambda: call_node(node, tell_node), 60, "the node to listen again")
+        assert answer == SUCCESS
+        assert story.are(DeliveryState.COMMITTED, "pacs")
+        wait_for(lambda: pacs.reports, 90, "the node to tell")
+        assert pacs.reports == [Report(asked.transaction_uid, asked.references, ())]
 
 
 @pytest.fixture
@@ -105,7 +224,7 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
     address = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.port}
     settings = Settings(
         home=tmp_path,
-        dicom={"port": free_port()},
+        dicom={"ae_title": "ICHNODE2", "port": free_port()},
         destinations=[{**address, "commit": True}],
         deliver={"first_pause_s": 0.1},
     )
@@ -121,7 +240,7 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
     assert ledger.report(claim, results, ["orthanc"], warnings=[], maxima={"any": 0.5})
     receiver = start_receiver(settings, spool, ledger, Auditor.silent())
     try:
-        introduce(orthanc, settings.dicom.port)
+        introduce(orthanc, settings)
         assert deliverer.deliver("orthanc") == 3
         lost = orthanc.get("/tools/lookup", results[1].sop_instance_uid.encode())
         orthanc.get(f"/instances/{lost[0]['ID']}", method="DELETE")
@@ -144,100 +263,3 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
         State.REPORTED,
         State.DELIVERED,
     ]
-
-
-class Pacs:
-    """An archive that stores and is asked to commit, and hears what the node commits to."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.requests: list[Request] = []
-        self.reports: list[Report] = []
-
-    def listen(self) -> Any:
-        ae = AE(ae_title="PACS")
-        for storage_class in RESULTS:
-            ae.add_supported_context(storage_class)
-        ae.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
-        return ae.start_server(
-            ("127.0.0.1", self.port),
-            block=False,
-            evt_handlers=[
-                (evt.EVT_C_STORE, lambda _event: 0x0000),
-                (evt.EVT_N_ACTION, self._take_request),
-                (evt.EVT_N_EVENT_REPORT, self._take_report),
-            ],
-        )
-
-    def _take_request(self, event: evt.Event) -> tuple[int, None]:
-        self.requests.append(read_request(event.action_information))
-        return 0x0000, None
-
-    def _take_report(self, event: evt.Event) -> tuple[int, None]:
-        self.reports.append(read_report(event.event_information))
-        return 0x0000, None
-
-
-def call_node(node: Node, say: Callable[[Any], Any]) -> int | None:
-    """Say something to the node about storage commitment; None while it does not listen."""
-    ae = AE(ae_title="PACS")
-    ae.add_requested_context(PUSH_MODEL)
-    roles = [build_role(PUSH_MODEL, scu_role=True, scp_role=True)]
-    association = ae.associate("127.0.0.1", node.port, ae_title="ICHNODE", ext_neg=roles)
-    if not association.is_established:
-        return None
-    answer, _ = say(association)
-    association.release()
-    return int(answer.Status)
-
-
-def test_a_node_that_is_killed_after_it_asked_and_was_asked_still_hears_and_tells(
-    tmp_path: Path, new_series: Callable[..., Series]
-) -> None:
-    pacs = Pacs()
-    more = (
-        '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\n'
-        f"port = {pacs.port}\ncommit = true\n"
-    )
-    with running_node(tmp_path, more=more) as node:
-        server = pacs.listen()
-        series = new_series()
-        node.send(series.files)
-        revision = node.wait_for(series.series, State.DELIVERED)
-        (request,) = wait_for(lambda: pacs.requests, 30, "the node to ask")
-        server.shutdown()
-        server.server_close()
-        asked = Request(str(generate_uid()), tuple(images_of(series)))
-        status = call_node(
-            node,
-            lambda a: a.send_n_action(asked.as_dataset(), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE),
-        )
-        assert status == 0x0000
-        for part in ("deliver", "receive"):
-            node.kill(part)
-        redis.Redis.from_url(broker_url(node.settings)).flushall()
-
-        report = Report(request.transaction_uid, request.references, ())
-        server = pacs.listen()
-        status = wait_for(
-            lambda: (
-                None
-                if (
-                    answer := call_node(
-                        node,
-                        lambda a: a.send_n_event_report(
-                            report.as_dataset(), 1, PUSH_MODEL, PUSH_MODEL_INSTANCE
-                        ),
-                    )
-                )
-                is None
-                else f"0x{answer:04X}"
-            ),
-            60,
-            "the node to listen again",
-        )
-        assert status == "0x0000"
-        assert are(DeliveryState.COMMITTED, node.ledger, revision)
-        wait_for(lambda: pacs.reports, 90, "the node to tell")
-        server.shutdown()
-    assert pacs.reports == [Report(asked.transaction_uid, asked.references, ())]
