@@ -3,16 +3,23 @@
 import os
 import shutil
 import socket
+import ssl
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
 
 from ml.errors import IchnodeError, first_line
 from node.settings import Destination, Settings
 
 LITTLE_DISK_BYTES = 5 * 1024**3
 ECHO_TIMEOUT_S = 5.0
+SOON = timedelta(days=30)
+"""A certificate that ends within this is told of."""
 
 
 class Health(StrEnum):
@@ -42,6 +49,13 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield _guarded(
         "port", lambda: _port(settings), "end what listens there, or change [dicom] port"
     )
+    yield _guarded("access", lambda: _access(settings))
+    for name, certificate, key in _certificates(settings):
+        yield _guarded(
+            f"certificate {name}",
+            partial(_certificate, name, certificate, key),
+            "renew it",
+        )
     yield _guarded("model", lambda: _model(settings), "see [model] bundle")
     yield _guarded("device", lambda: _device(settings), "see [analyze] device")
     yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
@@ -79,6 +93,13 @@ def _home(settings: Settings) -> Finding:
             f"{settings.home} cannot be written: {error.strerror}",
             "change its owner, or set home to a folder that this user may write",
         )
+    if settings.home.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding(
+            "home",
+            Health.NOTE,
+            f"{settings.home} is open to others on this machine",
+            f"chmod 700 {settings.home}",
+        )
     return Finding("home", Health.GOOD, str(settings.home))
 
 
@@ -109,7 +130,7 @@ def _broker(settings: Settings) -> Finding:
 
 
 def _port(settings: Settings) -> Finding:
-    from node.deliver import echo
+    from node.deliver import RejectedError, echo
     from node.errors import DeliveryError
 
     dicom = settings.dicom
@@ -124,8 +145,13 @@ def _port(settings: Settings) -> Finding:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(dicom.host, dicom.host)  # noqa: S104
         node = Destination(name="node", ae_title=dicom.ae_title, host=host, port=dicom.port)
         try:
+            if dicom.tls.is_on:
+                ssl.get_server_certificate((host, dicom.port), timeout=ECHO_TIMEOUT_S)
+                return Finding("port", Health.GOOD, f"a node with TLS answers on {where}")
             echo(dicom.ae_title, node, ECHO_TIMEOUT_S)
-        except DeliveryError:
+        except RejectedError:
+            return Finding("port", Health.GOOD, f"a node answers on {where}: it is no peer itself")
+        except (DeliveryError, OSError):
             return Finding(
                 "port",
                 Health.BAD,
@@ -133,6 +159,44 @@ def _port(settings: Settings) -> Finding:
                 "end what listens there, or change [dicom] host and port",
             )
         return Finding("port", Health.GOOD, f"a node answers a C-ECHO on {where}")
+
+
+def _access(settings: Settings) -> Finding:
+    from node.access import is_open_to_all
+
+    if is_open_to_all(settings):
+        return Finding(
+            "access",
+            Health.NOTE,
+            f"whoever reaches {settings.dicom.host}:{settings.dicom.port} may send to the node",
+            "add [[peers]] tables, or [dicom.tls]",
+        )
+    tls = f"with TLS, certificates of peers {settings.dicom.tls.client_certificates}"
+    peers = f"{len(settings.peers)} peers" if settings.peers else "anyone who reaches the port"
+    return Finding(
+        "access", Health.GOOD, f"{peers}, {tls if settings.dicom.tls.is_on else 'without TLS'}"
+    )
+
+
+def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
+    """Name, certificate and key of each that the node shows of itself."""
+    tls = settings.dicom.tls
+    if tls.certificate is not None and tls.key is not None:
+        yield "of the node", tls.certificate, tls.key
+    for peer in (*settings.destinations, *settings.peers):
+        if peer.tls_certificate is not None and peer.tls_key is not None:
+            yield f"for {peer.name}", peer.tls_certificate, peer.tls_key
+
+
+def _certificate(name: str, certificate: Path, key: Path) -> Finding:
+    from node.tls import expires
+
+    end = expires(certificate, key)
+    left = end - datetime.now(UTC)
+    text = f"{certificate} expires on {end:%Y-%m-%d}, in {left.days} days"
+    if left < SOON:
+        return Finding(f"certificate {name}", Health.NOTE, text, "renew it in time")
+    return Finding(f"certificate {name}", Health.GOOD, text)
 
 
 def _model(settings: Settings) -> Finding:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+
+PRIVATE = 0o077
+"""The umask of every command: what it writes may tell of patients, and is for its user alone."""
 
 app = typer.Typer(
     help="A DICOM node for intracranial hemorrhage on head CT: a series comes in by C-STORE, "
@@ -103,6 +107,15 @@ def _settings(config: Path | None) -> "Settings":
     return load_settings(config)
 
 
+def _service_settings(config: Path | None) -> "Settings":
+    """Settings of what talks with peers: certificates and keys are looked at, too."""
+    from node.tls import check_files
+
+    settings = _settings(config)
+    check_files(settings)
+    return settings
+
+
 def _ledger(settings: "Settings") -> "Ledger":
     from node.ledger import open_ledger
 
@@ -121,7 +134,7 @@ def _main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    os.umask(PRIVATE)
 
 
 @app.command()
@@ -158,7 +171,7 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
     from node.up import RECEIVER, WORKERS, Supervisor, one_at_a_time, run_until_told
 
     _start_service_logging(verbose=verbose)
-    settings = _settings(config)
+    settings = _service_settings(config)
     with one_at_a_time(settings.home):
         run_until_told(Supervisor(settings, RECEIVER | WORKERS, config, verbose=verbose))
 
@@ -176,7 +189,7 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     from node.sweep import Sweeper
 
     _start_service_logging(verbose=verbose)
-    settings = _settings(config)
+    settings = _service_settings(config)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -219,7 +232,7 @@ def work(
     from node.work import run_worker
 
     _start_service_logging(verbose=verbose)
-    settings = _settings(config)
+    settings = _service_settings(config)
     if queue is None:
         run_until_told(Supervisor(settings, WORKERS, config, verbose=verbose))
         return

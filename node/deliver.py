@@ -23,12 +23,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from ml.errors import first_line
 from node.audit import Auditor
 from node.dicom import application_entity, send_without_delay
-from node.errors import DeliveryError
+from node.errors import ConfigError, DeliveryError
 from node.lease import staying_alive
 from node.ledger import Delivery, Hold, Ledger
 from node.pauses import pause_after
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
+from node.tls import client_context, why_not
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,10 @@ def _syntaxes(deliveries: Sequence[Delivery], spool: Spool) -> list[str]:
     return sorted(found)
 
 
+class RejectedError(DeliveryError):
+    """The peer answers, and takes no association of the node."""
+
+
 class NotTakenError(DeliveryError):
     """The peer answered, but did not store this object; others may still go.
 
@@ -224,6 +229,7 @@ class Sender:
         syntaxes: Sequence[str] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
     ) -> None:
         self.peer = peer
+        self.timeout_s = rules.timeout_s
         self.ae = application_entity(ae_title)
         self.ae.connection_timeout = rules.timeout_s
         self.ae.acse_timeout = rules.timeout_s
@@ -237,18 +243,22 @@ class Sender:
 
     def __enter__(self) -> "Sender":
         try:
+            tls = client_context(self.peer)
             association = self.ae.associate(
                 self.peer.host,
                 self.peer.port,
                 ae_title=self.peer.ae_title,
                 max_pdu=0,
+                tls_args=None if tls is None else (tls, self.peer.host),
                 evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, ConfigError) as error:
             raise DeliveryError(f"{self._where} cannot be reached: {first_line(error)}") from error
+        if association.is_rejected:
+            raise RejectedError(f"{self._where} rejects the association")
         if not association.is_established:
-            what = "rejects the association" if association.is_rejected else "does not answer"
-            raise DeliveryError(f"{self._where} {what}")
+            why = why_not(self.peer, self.timeout_s)
+            raise DeliveryError(f"{self._where} does not answer{f': {why}' if why else ''}")
         self.association = association
         return self
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import ConfigError
-from node.settings import ClientCertificates, Destination, TLSSettings
+from node.settings import ClientCertificates, Destination, Settings, TakesTLS, TLSSettings
 from node.settings.security import check_private
 
 SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -46,8 +46,8 @@ def server_context(settings: TLSSettings) -> ssl.SSLContext | None:
     return context
 
 
-def client_context(peer: Destination) -> ssl.SSLContext | None:
-    """How the node calls a destination; None without TLS.
+def client_context(peer: TakesTLS) -> ssl.SSLContext | None:
+    """How the node calls a peer; None without TLS.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def client_context(peer: Destination) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _restrict(context)
     context.check_hostname = peer.tls_check_host
-    where = f"destination {peer.name}:"
+    where = f"{type(peer).__name__.lower()} {peer.name}:"
     if peer.tls_ca is not None:
         _load_ca(context, peer.tls_ca, f"{where} tls_ca")
     else:
@@ -67,6 +67,19 @@ def client_context(peer: Destination) -> ssl.SSLContext | None:
     if peer.tls_certificate is not None and peer.tls_key is not None:
         _load_key(context, peer.tls_certificate, peer.tls_key, where, "tls_")
     return context
+
+
+def check_files(settings: Settings) -> None:
+    """Look at every certificate and key of the configuration.
+
+    Raises
+    ------
+    ConfigError
+        If one cannot be used.
+    """
+    server_context(settings.dicom.tls)
+    for peer in (*settings.destinations, *settings.peers):
+        client_context(peer)
 
 
 def _restrict(context: ssl.SSLContext) -> None:
@@ -165,6 +178,8 @@ def _shake_hands(sides: Sequence[ssl.SSLObject]) -> None:
 
 def why_not(peer: Destination, timeout_s: float) -> str | None:
     """What TLS says of a destination that could not be called; None if it has no complaint.
+
+    pynetdicom says no more than that it did not come about.
 
     Parameters
     ----------

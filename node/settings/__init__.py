@@ -27,7 +27,7 @@ from node.settings.sections import (
     ModelSettings,
     WebSettings,
 )
-from node.settings.security import ClientCertificates, Peer, TLSSettings
+from node.settings.security import ClientCertificates, Peer, TakesTLS, TLSSettings
 from node.settings.whole import Settings
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "ReportSettings",
     "Settings",
     "TLSSettings",
+    "TakesTLS",
     "WebSettings",
     "load_settings",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from node.settings.fields import AETitle, Port, PositiveSeconds, Seconds, Section
-from node.settings.security import NAME, TLSSettings, with_url_of_file
+from node.settings.security import TakesTLS, TLSSettings, with_url_of_file
 
 _BROKER_URL = r"^(redis|rediss|redis\+socket|unix)://"
 _LEDGER_URL = r"^(sqlite|postgresql\+psycopg)://"
@@ -42,29 +42,13 @@ class DicomSettings(Section):
     tls: TLSSettings = TLSSettings()
 
 
-class Destination(Section):
+class Destination(TakesTLS):
     """A peer that results are sent to."""
 
-    name: str = Field(pattern=NAME, description="what you call it")
     ae_title: AETitle = Field(description="AE title of the peer")
     host: str = Field(min_length=1, description="its address")
     port: Port = Field(description="its port")
     commit: bool = Field(False, description="ask it to commit to what it has stored")
-    tls: bool = Field(False, description="whether it takes TLS")
-    tls_ca: Path | None = Field(
-        None, description="certificates to check its own by; absent: the system's"
-    )
-    tls_certificate: Path | None = Field(None, description="the node's own, where it asks for one")
-    tls_key: Path | None = Field(None, description="the key of tls_certificate")
-    tls_check_host: bool = Field(True, description="its certificate has to name its host")
-
-    @model_validator(mode="after")
-    def _tls_is_whole(self) -> "Destination":
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("takes tls_certificate and tls_key together")
-        if not self.tls and (self.tls_ca or self.tls_certificate or not self.tls_check_host):
-            raise ValueError("takes tls = true where there are other keys of TLS")
-        return self
 
 
 class AssembleSettings(Section):

@@ -6,7 +6,7 @@ import re
 import stat
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -42,10 +42,30 @@ def _network(value: object) -> Network:
 Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 
 
-class Peer(Section):
-    """A system that may send to the node."""
+class TakesTLS(Section):
+    """A system that the node may call, with TLS or without."""
 
     name: str = Field(pattern=NAME, description="what you call it")
+    tls: bool = Field(False, description="whether it takes TLS")
+    tls_ca: Path | None = Field(
+        None, description="certificates to check its own by; absent: the system's"
+    )
+    tls_certificate: Path | None = Field(None, description="the node's own, where it asks for one")
+    tls_key: Path | None = Field(None, description="the key of tls_certificate")
+    tls_check_host: bool = Field(True, description="its certificate has to name its host")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("takes tls_certificate and tls_key together")
+        if not self.tls and (self.tls_ca or self.tls_certificate or not self.tls_check_host):
+            raise ValueError("takes tls = true where there are other keys of TLS")
+        return self
+
+
+class Peer(TakesTLS):
+    """A system that may send to the node."""
+
     ae_title: AETitle = Field(description="AE title that it calls itself by")
     networks: Networks = Field(
         (), description="where it calls from; with host, its address counts too; neither: anywhere"
@@ -80,7 +100,7 @@ class TLSSettings(Section):
         return self.certificate is not None
 
     @model_validator(mode="after")
-    def _whole(self) -> "TLSSettings":
+    def _whole(self) -> Self:
         if (self.certificate is None) != (self.key is None):
             raise ValueError("takes certificate and key together")
         if self.certificate is None and self.ca is not None:
