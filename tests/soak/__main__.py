@@ -36,6 +36,7 @@ def main(
     seed: Annotated[str, typer.Option(help="The plan is a function of it.")] = "",
     faults: Annotated[int, typer.Option(min=0, help="How many, over all legs.")] = 200,
     minutes: Annotated[float, typer.Option(help="The time that they are spread over.")] = 20,
+    most_open: Annotated[int, typer.Option(min=1, help="Series under way at the same time.")] = 16,
     only: Annotated[
         list[str] | None, typer.Option(help=f"These kinds alone: {', '.join(KINDS)}.")
     ] = None,
@@ -64,7 +65,7 @@ def main(
         task = progress.add_task("faults", total=faults)
         for number, kind in enumerate(legs):
             share = faults // len(legs) + (number < faults % len(legs))
-            leg = Leg(seed, folder / kind, kind)
+            leg = Leg(seed, folder / kind, kind, most_open)
             progress.update(task, description=f"{kind}: starting")
             with leg.running():
                 progress.update(task, description=f"{kind}: faults")

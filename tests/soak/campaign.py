@@ -36,7 +36,6 @@ from tests.soak.verdict import Account, Finding, Held, Wrong
 log = logging.getLogger(__name__)
 
 SENDERS = 4
-MOST_OPEN = 16
 MIDST_TIMEOUT_S = 15.0
 """A fault that is to hit something in its midst waits for it for this long, seconds."""
 
@@ -85,13 +84,16 @@ class Leg:
     seed : str
     folder : pathlib.Path
     ledger : LedgerKind
+    most_open : int
+        Series that may be under way at the same time.
     """
 
-    def __init__(self, seed: str, folder: Path, ledger: LedgerKind) -> None:
+    def __init__(self, seed: str, folder: Path, ledger: LedgerKind, most_open: int) -> None:
         folder.mkdir(parents=True)
         self.seed = f"{seed} {ledger}"
         self.folder = folder
         self.kind = ledger
+        self._most_open = most_open
         self.outcome = Outcome(ledger)
         self._stack = ExitStack()
         self._heals: list[tuple[float, int, Heal]] = []
@@ -127,7 +129,7 @@ class Leg:
                 self.folder / "series",
                 port,
                 SENDERS,
-                MOST_OPEN,
+                self._most_open,
             )
             yield self
 

@@ -25,7 +25,7 @@ LONGEST_PAUSE_S = 4.0
 """Before a sender repeats what was not acknowledged, seconds."""
 
 LATE_IMAGES = 2
-LATEST_S = 40.0
+LATEST_S = 120.0
 """A sender that is late waits no longer than this until the others were judged, seconds."""
 
 TIMEOUT_S = 12
