@@ -12,6 +12,7 @@ Service Class: PS3.4, A. Storage Commitment: see `node.commit`.
 import logging
 import shutil
 import threading
+from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import FileMetaDataset
@@ -32,6 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ml.errors import first_line
 from node.access import Seldom, is_open_to_all
+from node.allowance import Allowance
 from node.audit import Action, Alert, Auditor, EventOutcome, Peer, Tally
 from node.commit import PUSH_MODEL, TRANSFER_SYNTAXES, Answering, handle_report
 from node.dicom import (
@@ -41,7 +43,7 @@ from node.dicom import (
 )
 from node.errors import ConfigError, RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger, Outcome, patiently
-from node.listener import Cut, NodePort
+from node.listener import Cut, NodePort, printable
 from node.reading import Identity, check_command, read_identity
 from node.settings import Settings
 from node.spool import Spool, digest_of
@@ -149,6 +151,7 @@ class Receiver:
         self.auditor = auditor
         self.server: Any = None
         self._said = Seldom()
+        self._quarantine = Allowance(spool.quarantined, settings.dicom.max_quarantine_gb * 1024**3)
         self._touched: dict[int, set[int]] = {}  # association -> revisions it brought slices of
         self._tallies: dict[int, Tally] = {}  # association -> what it brought
         self._lock = threading.Lock()
@@ -256,21 +259,37 @@ class Receiver:
         self.auditor.instances_received(_peer(event), tally)
 
     def _refuse(self, content: bytes, refusal: RefusedInstance, event: evt.Event) -> int:
-        sender = event.assoc.requestor.ae_title.strip()
+        sender = printable(event.assoc.requestor.ae_title)
+        if not self._quarantine.take(len(content)):
+            limit = self.settings.dicom.max_quarantine_gb
+            if self._said.is_new(limit):
+                log.error(
+                    "refused instances are not kept: %s holds %g GB; clear it, or see [dicom] "
+                    "max_quarantine_gb",
+                    self.spool.quarantined,
+                    limit,
+                )
+            self._alert(event, refusal)
+            return refusal.status
         try:
             folder = self.spool.quarantine(content, f"from {sender}: {refusal}")
         except SpoolError as error:
             log.error("an instance from %s was refused and not kept: %s", sender, error)
             return Status.OUT_OF_RESOURCES
+        self._alert(event, refusal, folder)
+        # Not the reason: it may quote the dataset, and so the patient.
+        log.warning("an instance from %s was refused, see %s", sender, folder)
+        return refusal.status
+
+    def _alert(
+        self, event: evt.Event, refusal: RefusedInstance, folder: Path | None = None
+    ) -> None:
         self.auditor.security_alert(
             Alert.REFUSED_INSTANCE,
             f"an instance was refused with status {refusal.status:04X}H",
             _peer(event),
             folder,
         )
-        # Not the reason: it may quote the dataset, and so the patient.
-        log.warning("an instance from %s was refused, see %s", sender, folder)
-        return refusal.status
 
 
 def _peer(event: evt.Event) -> Peer:
