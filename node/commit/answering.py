@@ -41,9 +41,9 @@ LEASE_S = 15.0
 def address_of(ae_title: str, settings: Settings) -> Address | None:
     """Where a sender listens, as far as the configuration tells."""
     peer = settings.peer(ae_title)
-    if peer is not None and peer.host is not None and peer.port is not None:
-        return Address(peer.ae_title, peer.host, peer.port)
-    return next((Address.of(d) for d in settings.destinations if d.ae_title == ae_title), None)
+    found = None if peer is None else Address.of(peer)
+    destinations = (Address.of(d) for d in settings.destinations if d.ae_title == ae_title)
+    return found or next(destinations, None)
 
 
 def judge(

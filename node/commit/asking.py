@@ -86,7 +86,7 @@ def _ask(commitment: Commitment, peer: Destination, ledger: Ledger, settings: Se
         log.error("%s gave no storage commitment within %g h", commitment.destination, hours)
         ledger.stop_asking(commitment, f"sent; storage commitment not heard of within {hours:g} h")
         return False
-    address = Address.of(peer)
+    address = Address(peer.ae_title, peer.host, peer.port, peer)
     answered = threading.Event()
     handlers: list[Any] = [
         (evt.EVT_N_EVENT_REPORT, handle_report, [ledger, settings]),

@@ -14,8 +14,9 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from ml.errors import first_line
 from node.commit.content import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST, Report, Request
 from node.dicom import application_entity, send_without_delay
-from node.errors import DeliveryError
-from node.settings import Destination, Settings
+from node.errors import ConfigError, DeliveryError
+from node.settings import Destination, Peer, Settings
+from node.tls import client_context
 
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
@@ -32,19 +33,24 @@ class Address:
     ----------
     ae_title, host : str
     port : int
+    configured : Destination or Peer
+        Its table in the configuration.
     """
 
     ae_title: str
     host: str
     port: int
+    configured: Destination | Peer
 
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host}:{self.port}"
 
     @classmethod
-    def of(cls, destination: Destination) -> "Address":
-        """That of a destination."""
-        return cls(destination.ae_title, destination.host, destination.port)
+    def of(cls, peer: Destination | Peer) -> "Address | None":
+        """That of a peer; None if the configuration does not tell."""
+        if peer.host is None or peer.port is None:
+            return None
+        return cls(peer.ae_title, peer.host, peer.port, peer)
 
 
 @contextmanager
@@ -82,15 +88,17 @@ def calling(
     ae.add_requested_context(Verification, list(TRANSFER_SYNTAXES))
     roles: list[Any] = [build_role(PUSH_MODEL, scu_role=False, scp_role=True)]
     try:
+        tls = client_context(address.configured)
         association = ae.associate(
             address.host,
             address.port,
             ae_title=address.ae_title,
             max_pdu=0,
+            tls_args=None if tls is None else (tls, address.host),
             ext_neg=roles if as_scp else None,
             evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay), *handlers],
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ConfigError) as error:
         raise DeliveryError(f"{address} cannot be reached: {first_line(error)}") from error
     if not association.is_established:
         what = "rejects the association" if association.is_rejected else "does not answer"
