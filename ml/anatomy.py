@@ -116,6 +116,7 @@ class Section:
         """Whether bone surrounds soft tissue of the size of a brain, close to the skin."""
         return (
             self.ring >= 0.7
+            and not self.has_lungs
             and self.soft_mm >= 18
             and 20 <= self.ring_mm <= 95
             and self.scalp_mm <= 25

@@ -8,12 +8,13 @@ import numpy as np
 AIR, LUNG, FAT, WATER, BRAIN, MUSCLE, ORGAN, SPONGY, BONE = (
     -1000, -850, -100, 0, 34, 50, 55, 250, 900,
 )  # fmt: skip
-SIZE = 192
+SIZE = 128
+"""Rows and columns."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A series as `ml.anatomy` takes it.
+    """What `ml.anatomy` takes.
 
     Parameters
     ----------
@@ -165,17 +166,14 @@ def noise() -> Stack:
     return Stack(hu, (1.3, 1.3), np.arange(20) * 5.0)
 
 
-def chest(field_mm: float = 400) -> Stack:
-    """A chest with lungs, ribs, spine and table, 350 x 250 mm."""
-    return stack(_chest, field_mm=field_mm)
+def chest(field_mm: float = 400, scale: float = 1.0, slices: int = 20) -> Stack:
+    """A chest with lungs, ribs, spine and table; 350 x 250 mm, or a part of that."""
+    return stack(lambda canvas, up: _chest(canvas, up, scale), field_mm=field_mm, slices=slices)
 
 
 NO_HEADS: dict[str, Callable[[], Stack]] = {
     "chest": chest,
-    "chest, apices to abdomen, thin slices": lambda: stack(
-        _chest, field_mm=380, slices=120, step_mm=1
-    ),
-    "chest of a child": lambda: stack(lambda c, up: _chest(c, up, 0.55), field_mm=260),
+    "chest of a child": lambda: chest(260, 0.55),
     "abdomen": lambda: stack(_abdomen, field_mm=400),
     "pelvis": lambda: stack(_pelvis, field_mm=420),
     "thighs": lambda: stack(_thigh, field_mm=420),
