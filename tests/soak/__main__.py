@@ -1,6 +1,7 @@
 """``python -m tests.soak``: run a campaign of faults and say what came of it."""
 
 import json
+import logging
 import random
 import shutil
 import tempfile
@@ -54,6 +55,9 @@ def main(
     legs = _legs(ledger, console)
     folder = Path(tempfile.mkdtemp(prefix="ichnode-soak-"))
     console.print(f"seed {seed}, {faults} faults in {minutes:g} minutes, in {folder}")
+    logging.basicConfig(
+        filename=folder / "campaign.log", level=logging.INFO, format="%(asctime)s %(message)s"
+    )
     outcomes: list[Outcome] = []
     columns = (
         TextColumn("{task.description}"),

@@ -171,7 +171,7 @@ class Leg:
         possible = self.possible(kinds)
         for planned in plan(self.seed, faults, minutes, possible) if possible else ():
             self._pass(planned.after_s)
-            log.info("%s", planned)
+            log.info("%s: %s, %s", self.kind, planned.fault.name, planned.fault)
             self._do(planned)
             progress()
         self._pass(5)
