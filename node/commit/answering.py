@@ -220,9 +220,10 @@ class Answering:
         if owed is None:
             return
         try:
-            report = judge(owed.transaction_uid, owed.references, self.ledger, self.spool)
-            answered.wait(LEASE_S)
-            _send(association, report, owed.requestor)
+            with staying_alive(partial(self.ledger.extend_report, owed, LEASE_S), LEASE_S):
+                report = judge(owed.transaction_uid, owed.references, self.ledger, self.spool)
+                answered.wait(LEASE_S)
+                _send(association, report, owed.requestor)
         except (DeliveryError, SpoolError, SQLAlchemyError) as error:
             log.debug("%s was not told on its own association: %s", owed.requestor, error)
             self.ledger.drop_report(owed, _no_address(owed))
