@@ -105,6 +105,7 @@ class NodePort(AE):
             (evt.EVT_RELEASED, self._say_goodbye),
             (evt.EVT_ABORTED, self._say_goodbye),
             (evt.EVT_CONN_CLOSE, self._say_goodbye),
+            (evt.EVT_CONN_CLOSE, _forget),
         ]
         kwargs.update(evt_handlers=handlers, server_class=Listener, request_handler=_Handler)
         return cast(Listener, super().make_server(*args, **kwargs))
@@ -149,6 +150,11 @@ class NodePort(AE):
                 self._on_complaint(address, title, text)
 
 
+def _forget(event: evt.Event) -> None:
+    """Drop what was gathered of a message that will not end: EVT_CONN_CLOSE."""
+    event.assoc.dimse.message = None
+
+
 class Listener(ThreadedAssociationServer):
     """Takes connections, and greets each in a thread of its own."""
 
@@ -159,7 +165,7 @@ class Listener(ThreadedAssociationServer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._greeting: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         super().__init__(*args, **kwargs)
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -171,7 +177,7 @@ class Listener(ThreadedAssociationServer):
         """How many connections there are from each address, whatever they do."""
         with self._lock:
             found = Counter(self._greeting)
-        found.update(a.requestor.address for a in self.active_associations)
+            found.update(_plain(a.requestor.address) for a in self.active_associations)
         return found
 
     def verify_request(self, _request: Any, client_address: Any) -> bool:
@@ -189,24 +195,28 @@ class Listener(ThreadedAssociationServer):
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no more threads
-            self._greeted(client_address)
+            self._greeted(_plain(client_address[0]))
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Greet, and let an association begin."""
         address = _plain(client_address[0])
-        try:
-            if (connection := self._greet(request, address)) is not None:
-                self.finish_request(connection, client_address)
-        except OSError as error:  # it went away
-            log.debug("a connection from %s ended at once: %s", address, error)
-            self.shutdown_request(request)
-        finally:
-            self._greeted(client_address)
+        connection = self._greet(request, address)
+        with self._lock:  # so that it is counted once: as a connection, then as an association
+            self._greeted(address)
+            if connection is not None:
+                self._begin(connection, client_address)
 
-    def _greeted(self, client_address: Any) -> None:
+    def _begin(self, connection: socket.socket, client_address: Any) -> None:
+        try:
+            self.finish_request(connection, client_address)
+        except (OSError, RuntimeError) as error:  # it went away, or there are no more threads
+            log.debug("a connection from %s ended at once: %s", client_address[0], error)
+            self.shutdown_request(connection)
+
+    def _greeted(self, address: str) -> None:
         with self._lock:
-            self._greeting.subtract([_plain(client_address[0])])
+            self._greeting.subtract([address])
             self._greeting += Counter()  # forget those with none
 
     def _greet(self, request: socket.socket, address: str) -> socket.socket | None:
