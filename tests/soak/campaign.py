@@ -35,7 +35,7 @@ from tests.soak.verdict import Account, Finding, Held, Wrong
 
 log = logging.getLogger(__name__)
 
-SENDERS = 4
+SENDERS = 6
 MIDST_TIMEOUT_S = 15.0
 """A fault that is to hit something in its midst waits for it for this long, seconds."""
 
