@@ -18,7 +18,7 @@ EPOCHS ?= 20
 FOLDS ?= 3
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup setup-train setup-dev demo train-demo test soak validate screenshots lint format clean
+.PHONY: help setup setup-train setup-dev demo train-demo test soak fuzz bad-input validate screenshots lint format clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ test: setup-dev  ## run every test, against real peers
 soak: setup-dev  ## 200 faults under load, then count what was lost (SOAK="--seed 7 --minutes 60")
 	@deploy/debian-packages $(TEST_PACKAGES)
 	$(BIN)/python -m tests.soak $(SOAK)
+
+fuzz: setup-dev  ## 100,000 broken files and associations (FUZZ="--inputs 5000 --seed 7")
+	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+bad-input: setup-dev  ## the table of bad input and what becomes of it, into docs/bad-input.md
+	$(BIN)/python -m tests.bad_input
 
 validate: setup-dev  ## have every validator look at every object, into docs/validators.md
 	@deploy/debian-packages $(TEST_PACKAGES)

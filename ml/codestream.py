@@ -10,6 +10,7 @@ import struct
 
 _SOC_SIZ = b"\xff\x4f\xff\x51"
 _SOI = b"\xff\xd8"
+_EOI = b"\xff\xd9"
 _SOF = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """Start of frame in JPEG and JPEG-LS, not: Huffman tables, reserved, arithmetic coding."""
 
@@ -38,6 +39,14 @@ def declared_size(frame: bytes) -> tuple[int, int] | None:
         return _jpeg_size(frame) if frame.startswith(_SOI) else None
     except struct.error:
         return None
+
+
+def is_cut_short(frame: bytes) -> bool:
+    """Whether a JPEG or JPEG-LS frame lacks its end.
+
+    JPEG 2000 is not asked: its decoder finds that out.
+    """
+    return frame.startswith(_SOI) and not frame.rstrip(b"\0").endswith(_EOI)
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int] | None:

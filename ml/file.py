@@ -22,7 +22,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from ml.errors import SeriesError, first_line
-from ml.limits import MOST_HEADER, MOST_INFLATED
+from ml.limits import MOST_HEADER, MOST_INFLATED, MOST_INFLATED_HEADER
 
 LONGEST_SHORT_VALUE = 65534
 """Bytes of a value whose VR has a length of 16 bits (PS3.5, 7.1.2)."""
@@ -67,9 +67,18 @@ class Allowance:
 
 
 class _Inflated(io.RawIOBase):
-    """A deflated dataset (PS3.5, A.5) behind the plain part of its file, inflated on demand."""
+    """A deflated dataset (PS3.5, A.5) behind the plain part of its file, inflated on demand.
+
+    Parameters
+    ----------
+    start : bytes
+        The plain part.
+    file : binary file
+        Behind it.
+    """
 
     def __init__(self, start: bytes, file: BinaryIO) -> None:
+        self.limit = MOST_INFLATED_HEADER
         self._file = file
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         self._content = bytearray(start)
@@ -83,20 +92,20 @@ class _Inflated(io.RawIOBase):
         return self._at
 
     def read(self, size: int = -1) -> bytes:
-        end = MOST_INFLATED + 1 if size < 0 else self._at + size
+        end = self.limit + 1 if size < 0 else self._at + size
         self._inflate_to(end)
         found = bytes(memoryview(self._content)[self._at : end])
         self._at += len(found)
         return found
 
     def _inflate_to(self, end: int) -> None:
-        while len(self._content) < min(end, MOST_INFLATED + 1) and not self._inflater.eof:
+        while len(self._content) < end and not self._inflater.eof:
             packed = self._inflater.unconsumed_tail or self._file.read(1 << 16)
             if not packed:
                 return  # it ends too early, as any file may
             self._content += self._inflater.decompress(packed, 1 << 20)
-            if len(self._content) > MOST_INFLATED:
-                raise SeriesError(f"it inflates to more than {MOST_INFLATED >> 20} MiB")
+            if len(self._content) > self.limit:
+                raise SeriesError(f"it inflates to more than {self.limit >> 20} MiB")
 
 
 class _Metered:
@@ -182,17 +191,18 @@ def read_up_to_pixels(
     try:
         plain = _inflated(metered, file)
         if plain is not None:
-            metered.file = plain
+            metered.file = cast(BinaryIO, plain)
         header = pydicom.dcmread(
             cast(BinaryIO, metered),
             stop_before_pixels=True,
             specific_tags=None if tags is None else list(tags),
         )
-        if plain is not None:
-            header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         # The header is all read: it must not hold on to the file, nor to the meter.
         header.buffer, header.filename = None, metered.name
         _check(header, metered.file)
+        if plain is not None:
+            header.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+            plain.limit = MOST_INFLATED
     except SeriesError:
         raise
     except Exception as error:  # a hostile file can raise anything from the parser
@@ -202,7 +212,7 @@ def read_up_to_pixels(
     return header, metered.file
 
 
-def _inflated(metered: _Metered, file: BinaryIO) -> BinaryIO | None:
+def _inflated(metered: _Metered, file: BinaryIO) -> _Inflated | None:
     """A deflated file as a stream that says it is plain; None if it is not deflated."""
     start = file.tell()
     preamble = metered.read(132)
@@ -223,7 +233,7 @@ def _inflated(metered: _Metered, file: BinaryIO) -> BinaryIO | None:
     plain = DicomBytesIO()
     plain.write(preamble)
     write_file_meta_info(plain, meta, enforce_standard=False)
-    return cast(BinaryIO, _Inflated(plain.getvalue(), file))
+    return _Inflated(plain.getvalue(), file)
 
 
 def _check(header: FileDataset, stream: BinaryIO) -> None:

@@ -10,6 +10,9 @@ Enhanced CT of 5,000 frames takes about half of it, a CT image a two-thousandth.
 MOST_HEADERS = 2 << 30
 """Memory that all headers of a series may take together, bytes."""
 
+MOST_INFLATED_HEADER = 64 << 20
+"""What stands before the pixel data of a deflated file, bytes inflated."""
+
 MOST_PIXELS = 4096 * 4096
 """Rows times columns of a frame; CT images are 512 x 512, at times 1024 x 1024."""
 

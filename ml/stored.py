@@ -21,7 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from ml.codestream import declared_size
+from ml.codestream import declared_size, is_cut_short
 from ml.errors import PixelError, SeriesError, first_line
 from ml.file import read_up_to_pixels
 from ml.limits import MOST_PIXELS
@@ -173,6 +173,8 @@ def _check_codestream(pixels: _Pixels, stream: BinaryIO, index: int) -> None:
         number_of_frames=pixels.options["number_of_frames"],
         extended_offsets=pixels.options.get("extended_offsets"),
     )
+    if is_cut_short(frame):  # the decoder of JPEG-LS makes up what is missing
+        raise PixelError("the compressed frame is cut short")
     size = declared_size(frame)
     if size is not None and size != (pixels.options["rows"], pixels.options["columns"]):
         raise PixelError(

@@ -25,6 +25,7 @@ LONGEST_TEXT = 1024
 class Reason(StrEnum):
     """Why a series is skipped."""
 
+    MIXED = "mixed"
     NOT_CT = "not-ct"
     LOCALIZER = "localizer"
     DERIVED = "derived"
@@ -64,6 +65,8 @@ class Traits:
     ----------
     slices : int
         Frames, localizers included.
+    patients : int
+        Distinct values of Patient ID.
     localizers, derived, without_pixels : int
         How many of them are marked so.
     modalities, derived_marks, body_parts, kernels, agents : tuple of str
@@ -77,6 +80,7 @@ class Traits:
     """
 
     slices: int
+    patients: int
     localizers: int
     derived: int
     without_pixels: int
@@ -104,6 +108,7 @@ def read_traits(headers: Sequence[Dataset], rules: EligibilitySettings) -> Trait
     derived = [sorted(marks & set(image_type)) for _, image_type in frames]
     return Traits(
         slices=len(frames),
+        patients=len(_distinct(text(header, "PatientID") for header in headers)),
         localizers=sum("LOCALIZER" in image_type for _, image_type in frames),
         derived=sum(bool(found) for found in derived),
         without_pixels=sum(not _describes_pixels(header) for header, _ in frames),
@@ -139,6 +144,8 @@ def _objections(  # noqa: PLR0912  one test after the other, in order
     traits: Traits, arrangement: Arrangement | None, rules: EligibilitySettings
 ) -> Iterable[tuple[Reason, str]]:
     """What speaks against a series, the plainest first."""
+    if traits.patients > 1:  # a result names one of them
+        yield Reason.MIXED, f"the images are of {traits.patients} patients"
     others = [modality for modality in traits.modalities if modality.upper() != "CT"]
     if others:
         yield Reason.NOT_CT, f"the modality is {others[0]}"

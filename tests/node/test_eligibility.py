@@ -94,8 +94,16 @@ def test_too_few_slices_are_skipped_with_both_numbers() -> None:
     assert said(count=10).reason is None
 
 
+def test_images_of_two_patients_are_no_series() -> None:
+    def change(image: Dataset) -> None:
+        image.PatientID = "T1" if image.InstanceNumber <= 6 else "T2"
+
+    verdict = look_at(series(change), RULES)
+    assert (verdict.reason, verdict.detail) == (Reason.MIXED, "the images are of 2 patients")
+
+
 def test_every_reason_has_a_test() -> None:
-    tested = {Reason.TOO_FEW_SLICES}
+    tested = {Reason.TOO_FEW_SLICES, Reason.MIXED}
     for mark in test_a_series_that_says_what_it_is_is_skipped_with_the_reason.pytestmark:
         tested |= {case[0] for case in mark.args[1]}
     assert tested == set(Reason)
