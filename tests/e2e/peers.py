@@ -148,7 +148,11 @@ class Node:
 
 @contextmanager
 def running_node(
-    folder: Path, destinations: Sequence[tuple[str, str, int]] = (), more: str = ""
+    folder: Path,
+    destinations: Sequence[tuple[str, str, int]] = (),
+    more: str = "",
+    *,
+    verbose: bool = True,
 ) -> Iterator[Node]:
     """Run `ichnode up` with a configuration of its own.
 
@@ -160,6 +164,8 @@ def running_node(
         Name, AE title and port of each, on loopback.
     more : str
         Further TOML.
+    verbose : bool
+        Whether it logs tracebacks.
     """
     config = folder / "ichnode.toml"
     config.write_text(
@@ -178,7 +184,9 @@ def running_node(
     log = folder / "node.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*ICHNODE, "up", "--config", str(config), "--verbose"], stdout=output, stderr=output
+            [*ICHNODE, "up", "--config", str(config), *(["--verbose"] if verbose else [])],
+            stdout=output,
+            stderr=output,
         )
     try:
 
