@@ -72,6 +72,13 @@ def check(settings: Settings) -> Iterator[Finding]:
             lambda peer=destination: _destination(settings, peer),  # type: ignore[misc]
             f"is its address right, is it up, and does it know {settings.dicom.ae_title}?",
         )
+        if destination.commit and settings.peers and settings.peer(destination.ae_title) is None:
+            yield Finding(
+                f"commitment of {destination.name}",
+                Health.BAD,
+                f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
+                f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
+            )
 
 
 def _guarded(subject: str, look: Callable[[], Finding], cure: str = "") -> Finding:

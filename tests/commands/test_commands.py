@@ -260,6 +260,17 @@ def test_check_finds_what_is_wrong_and_says_the_cure(tmp_path: Path) -> None:
     assert health["home"]["health"] == health["ledger"]["health"] == "good"
 
 
+def test_check_sees_that_a_commitment_could_not_be_heard(tmp_path: Path) -> None:
+    (tmp_path / "test.toml").write_text(
+        f'home = "{tmp_path}/home"\n[dicom]\nport = 1\n[[peers]]\nname = "ct"\nae_title = "CT"\n'
+        '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = 1\n'
+        "commit = true\n"
+    )
+    found = json.loads(ichnode("check", "--json", home=tmp_path).stdout)["findings"]
+    (commitment,) = [f for f in found if f["subject"] == "commitment of pacs"]
+    assert (commitment["health"], "[[peers]]" in commitment["cure"]) == ("bad", True)
+
+
 def test_status_of_a_new_node_says_how_to_begin(tmp_path: Path) -> None:
     assert "ichnode up" in ichnode("status", home=tmp_path).stdout
     assert judged(ichnode("status", "--json", home=tmp_path)) == {
