@@ -103,7 +103,11 @@ class NodeServer:
         self.log = folder / "node.log"
         self.starts = 0
         self.node = self._start()
-        wait_for(self._answers, 90, "the node to listen")
+        try:
+            wait_for(self._answers, 90, "the node to listen")
+        except BaseException:
+            self.stop()
+            raise
         self.ledger = self.node.ledger
 
     def _start(self) -> Node:
