@@ -18,6 +18,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_file_meta_info
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
@@ -237,8 +238,14 @@ def _inflated(metered: _Metered, file: BinaryIO) -> _Inflated | None:
 
 
 def _check(header: FileDataset, stream: BinaryIO) -> None:
-    """Refuse what the parser lets pass: an element cut short, a value too long for its VR."""
+    """Refuse what the parser lets pass and others would stumble over.
+
+    An element that is cut short, a value that is too long for its VR, and a sequence where
+    the dictionary has none: asked for its text it would tell all that is nested in it.
+    """
     for element in header.values():
+        if element.VR == "SQ" and _vr_by_dictionary(element.tag) not in ("SQ", "UN"):
+            raise SeriesError(f"{element.tag} is a sequence")
         if not isinstance(element, RawDataElement) or element.value is None:
             continue
         length = len(element.value)
@@ -246,17 +253,18 @@ def _check(header: FileDataset, stream: BinaryIO) -> None:
             raise SeriesError(
                 f"it ends inside {element.tag}: {length} bytes of {element.length} are there"
             )
-        if length > LONGEST_SHORT_VALUE and _vr(element) not in EXPLICIT_VR_LENGTH_32:
+        if (
+            length > LONGEST_SHORT_VALUE
+            and (element.VR or _vr_by_dictionary(element.tag)) not in EXPLICIT_VR_LENGTH_32
+        ):
             raise SeriesError(f"{element.tag} is too long: {length} bytes")
     stream.seek(-1, io.SEEK_CUR)
     if not stream.read(1):
         raise SeriesError("it ends inside an element")
 
 
-def _vr(element: RawDataElement) -> str:
-    if element.VR is not None:
-        return element.VR
+def _vr_by_dictionary(tag: BaseTag) -> str:
     try:
-        return dictionary_VR(element.tag)
+        return dictionary_VR(tag)
     except KeyError:
         return "UN"

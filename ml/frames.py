@@ -227,6 +227,8 @@ def _scaling(header: Dataset, transformation: Dataset, warnings: list[str]) -> S
 def _values(dataset: Dataset, keyword: str) -> list[str]:
     """The values of an attribute as text, be it one or many."""
     value = dataset.get(keyword) or []
+    if isinstance(value, pydicom.Sequence):  # which would tell all that is nested in it
+        return []
     many = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [value]
     return [str(v) for v in many]
 

@@ -235,7 +235,7 @@ def text(dataset: Dataset, keyword: str) -> str:
         value = dataset.get(keyword)
     except Exception:  # a value that its VR does not allow can raise anything when decoded
         return ""
-    if value is None:
+    if value is None or isinstance(value, DicomSequence):
         return ""
     if isinstance(value, (MultiValue, list, tuple)):
         value = "\\".join(str(item) for item in value)

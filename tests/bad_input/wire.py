@@ -19,7 +19,7 @@ ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, UNDEFINED)
 ITEM_END = struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
-_LONG = (b"OB", b"OW", b"OF", b"OD", b"SQ", b"UN", b"UT")
+LONG = (b"OB", b"OW", b"OF", b"OD", b"SQ", b"UN", b"UT")
 
 
 def tag(keyword: str) -> bytes:
@@ -32,7 +32,7 @@ def tag(keyword: str) -> bytes:
 def element(where: bytes, vr: bytes, value: bytes, length: int | None = None) -> bytes:
     """A data element in Explicit VR Little Endian, its length true or not."""
     said = len(value) if length is None else length
-    form = "2xI" if vr in _LONG else "H"
+    form = "2xI" if vr in LONG else "H"
     return where + vr + struct.pack(f"<{form}", said) + value
 
 
@@ -56,7 +56,7 @@ def with_value(
     def rewrite(content: bytes) -> bytes:
         start = place(content, keyword)
         own_vr, short = content[start + 4 : start + 6], content[start + 6 : start + 8]
-        if own_vr in _LONG:
+        if own_vr in LONG:
             end = start + 12 + struct.unpack_from("<I", content, start + 8)[0]
         else:
             end = start + 8 + struct.unpack("<H", short)[0]
