@@ -25,6 +25,7 @@ from pynetdicom.dsutils import encode
 from ml.bundle import STAGE2, find_bundle
 from node.broker import free_port
 from node.ledger import State
+from tests.anatomy import chest
 from tests.e2e.conftest import Series
 from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, wait_for
 
@@ -273,6 +274,28 @@ def test_a_series_that_is_not_for_the_model_is_skipped_with_the_reason(
         e for e in json.loads(listed.stdout)["series"] if e["series_instance_uid"] == series.series
     )
     assert (entry["state"], entry["reason"]) == ("skipped", reason)
+
+
+def test_a_chest_whose_header_says_nothing_is_skipped_by_its_pixels(
+    node: Node, orthanc: Orthanc, new_series: Callable[..., Series]
+) -> None:
+    body = chest()
+
+    def change(image: Dataset, index: int) -> None:
+        image.BodyPartExamined = image.SeriesDescription = image.StudyDescription = ""
+        image.Rows, image.Columns = body.hu.shape[1:]
+        image.PixelSpacing = [f"{mm:.6f}" for mm in body.spacing_mm]
+        image.PixelRepresentation, image.BitsStored, image.HighBit = 1, 16, 15
+        image.RescaleIntercept, image.RescaleSlope = 0, 1
+        image.PixelData = body.hu[index].astype("<i2").tobytes()
+
+    series = new_series(change, slices=len(body.hu))
+    node.send(series.files)
+
+    revision = node.wait_for(series.series, State.SKIPPED)
+
+    assert (revision.reason, "lung" in (revision.detail or "")) == ("not-a-head", True)
+    assert orthanc.instances_of(series.study) == []
 
 
 def test_too_few_slices_are_skipped(node: Node, new_series: Callable[..., Series]) -> None:
