@@ -97,7 +97,7 @@ def _share(
                     "tests.fuzz.files",
                     seed,
                     str(first),
-                    str(end - first),
+                    str(numbers.stop - first),
                     work,
                 ],
                 stdout=subprocess.PIPE,
