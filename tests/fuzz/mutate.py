@@ -108,7 +108,7 @@ def elements(content: bytes) -> list[Span]:
         field, value = (at + 8, at + 12) if is_long else (at + 6, at + 8)
         (length,) = struct.unpack_from("<I" if is_long else "<H", content, field)
         inside = content[at + 4 : at + 6] == b"SQ" or length == wire.UNDEFINED
-        end = value if inside else value + length
+        end = value if inside else min(value + length, len(content))  # it may lie by now
         found.append(Span(at, field, value, end))
         at = end
     return found
@@ -124,7 +124,7 @@ def mutated(rng: random.Random, seeds: tuple[bytes, ...]) -> bytes:
         if is_plain and rng.random() < 0.8:
             try:
                 content = rng.choice(structured)(rng, content, elements(content))
-            except (struct.error, IndexError, ValueError):  # it is not whole any more
+            except (struct.error, IndexError):  # it is not whole any more
                 is_plain = False
         else:
             content = rng.choice(raw)(rng, content)
