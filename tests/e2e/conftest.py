@@ -46,6 +46,11 @@ def phantom() -> Phantom:
 @pytest.fixture
 def new_series(phantom: Phantom, tmp_path: Path) -> Callable[..., Series]:
     """Make a series that no other test has sent, with changes to each image."""
+    return series_maker(phantom, tmp_path)
+
+
+def series_maker(phantom: Phantom, folder: Path) -> Callable[..., Series]:
+    """Give what makes series in a folder."""
     count = 0
 
     def make(
@@ -53,7 +58,7 @@ def new_series(phantom: Phantom, tmp_path: Path) -> Callable[..., Series]:
     ) -> Series:
         nonlocal count
         count += 1
-        files = write_dicom(phantom, tmp_path / f"series{count}")[:slices]
+        files = write_dicom(phantom, folder / f"series{count}")[:slices]
         study, series = generate_uid(), generate_uid()
         for index, file in enumerate(files):
             image = pydicom.dcmread(file)
