@@ -371,6 +371,7 @@ class Leg:
         revisions = [account for one in accounts.values() for account in one]
         acknowledged = [one for one in series if one.is_acknowledged]
         self.outcome.counts = {
+            "modalities": SENDERS,
             "series sent": len(series),
             "images": sum(len(one.images) for one in series),
             "associations": self.load.associations,

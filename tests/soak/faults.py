@@ -38,6 +38,18 @@ class Fault(StrEnum):
 
 OF_POSTGRESQL = frozenset({Fault.POSTGRESQL_RESTARTED, Fault.POSTGRESQL_CRASHED})
 
+AIMED = frozenset(
+    {
+        Fault.RECEIVER_KILLED,
+        Fault.ANALYZER_KILLED,
+        Fault.DELIVERER_KILLED,
+        Fault.RECEIVER_STALLED,
+        Fault.ANALYZER_STALLED,
+        Fault.DELIVERER_STALLED,
+    }
+)
+"""These wait until there is something that they hit in its midst."""
+
 
 @dataclass(frozen=True)
 class Planned:

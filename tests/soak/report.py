@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.soak.campaign import Outcome
-from tests.soak.faults import Fault
+from tests.soak.faults import AIMED, Fault
 
 BEGIN, END = "<!-- campaign: written by make soak -->", "<!-- end of campaign -->"
 
@@ -127,4 +127,4 @@ def _times(outcome: Outcome, fault: Fault) -> str:
         return f"left out: {outcome.left_out[fault]}"
     count = outcome.faults[fault]
     midst = outcome.in_the_midst[fault]
-    return f"{count} ({midst} hit)" if midst and midst != count else str(count)
+    return f"{count} ({midst} hit)" if fault in AIMED and midst != count else str(count)
