@@ -1,6 +1,7 @@
 # Everything sets itself up: `make demo` and `make test` need a Debian machine and nothing else.
 
 VENV := .venv
+AUDIT := .venv-audit
 PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -18,7 +19,7 @@ EPOCHS ?= 20
 FOLDS ?= 3
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup setup-train setup-dev demo train-demo test soak fuzz bad-input validate screenshots lint format clean
+.PHONY: help setup setup-train setup-dev demo train-demo test soak fuzz bad-input validate screenshots lint audit format clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -70,16 +71,24 @@ lint: setup-dev  ## ruff, mypy and the contracts between the rooms
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+audit: $(AUDIT)/bin/pip-audit  ## look for known faults in what ichnode is made with; asks PyPI
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
+
 format: setup-dev  ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:  ## remove what was made
-	rm -rf $(VENV) .viewer ichnode-demo train-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(AUDIT) .viewer ichnode-demo train-demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || deploy/debian-packages python3 python3-venv
 	$(PYTHON) -m venv $(VENV)
+
+# Apart from what it looks at.
+$(AUDIT)/bin/pip-audit:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check --quiet install 'pip-audit>=2.9,<3'
 
 $(VENV)/.user: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing what ichnode needs (PyTorch is large: some minutes)"
