@@ -26,7 +26,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.access import STRANGERS
-from node.listener import LONGEST_COMMAND, LONGEST_PDU
+from node.listener import LONGEST_COMMAND, LONGEST_PDU, printable
 from node.receive import Receiver
 from tests.listening import listening
 
@@ -437,3 +437,17 @@ def test_a_quarantine_that_is_full_keeps_no_more(
     assert statuses[0] & 0xF000 == 0xC000
     assert len(list((tmp_path / "quarantine").iterdir())) == 2
     assert caught("refused instances are not kept")
+
+
+def test_a_title_breaks_no_line_of_the_log(
+    tmp_path: Path, caught: Callable[[str], bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert printable("CT1\n2026 ERROR ") == "CT1?2026 ERROR"
+    assert printable("\x1b[2JCT1") == "?[2JCT1"
+    with listening(tmp_path, require_called_ae=True) as receiver:
+        ae = AE("A|B")
+        ae.add_requested_context(Verification)
+        assert ae.associate("127.0.0.1", port(receiver), ae_title="OTHER").is_rejected
+
+        assert caught("an association from A|B was rejected")
+    assert all("\n" not in record.getMessage() for record in caplog.records)
