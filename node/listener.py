@@ -13,6 +13,7 @@ PDUs and A-ABORT: DICOM PS3.8, 9.3. Fragments of a message: PS3.8, annex E.
 """
 
 import logging
+import queue
 import socket
 import ssl
 import threading
@@ -28,6 +29,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ
 from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
 from pynetdicom.transport import (
@@ -261,10 +263,27 @@ class _Handler(RequestHandler):
         limits = self.server.ae.settings.dicom
         assert association.dul.socket is not None
         association.dul.socket = _Connection(association.dul.socket, limits.idle_s)
+        association.dul.state_machine = _StateMachine(association.dul)
         association.dimse = _Gathering(
             association, self.server.ae.memory, limits.max_instance_mb * 1024**2
         )
         return association
+
+
+class _StateMachine(StateMachine):
+    """Drops what the node wanted to say, once it only waits for the connection to close.
+
+    pynetdicom raises an error then (an answer was made while the peer broke the rules), and
+    with its thread ends what would close the connection (Sta13: PS3.8, table 9-10).
+    """
+
+    def do_action(self, event: str) -> None:
+        """Do what an event asks for."""
+        if self.current_state == "Sta13" and (event, "Sta13") not in TRANSITION_TABLE:
+            with suppress(queue.Empty):
+                self.dul.to_provider_queue.get(block=False)
+            return
+        super().do_action(event)
 
 
 class _Connection(AssociationSocket):
