@@ -26,7 +26,7 @@ class DicomSettings(Section):
         10, ge=1, le=1000, description="at the same time, from one address"
     )
     associations_per_minute: int = Field(
-        1200, ge=1, le=100_000, description="new ones from one address"
+        6000, ge=1, le=100_000, description="new ones from one address"
     )
     idle_s: PositiveSeconds = Field(60, description="a peer that is silent for longer is left")
     max_instance_mb: int = Field(1024, ge=1, le=4096, description="larger ones are refused")
