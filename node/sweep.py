@@ -48,6 +48,7 @@ class Sweeper:
         self.spool = spool
         self.ledger = ledger
         self.hints = hints
+        self._ill: set[str] = set()  # steps that did not succeed when they were last tried
 
     def run(self, stop: threading.Event) -> None:
         """Sweep at every interval; an error is logged and does not end it."""
@@ -63,10 +64,17 @@ class Sweeper:
                 self._guard(step)
 
     def _guard(self, step: Callable[[], None]) -> None:
+        name = step.__name__
         try:
             step()
         except Exception as error:  # a database that is away comes back; sweeping must go on
-            log.error("sweeping (%s): %s", step.__name__, first_line(error))
+            if name not in self._ill:  # once, not twice a second
+                log.error("sweeping (%s), trying on: %s", name, first_line(error))
+            self._ill.add(name)
+        else:
+            if name in self._ill:
+                log.info("sweeping (%s) works again", name)
+            self._ill.discard(name)
 
     def straighten(self) -> None:
         """Pull back what waits for a time that lies too far ahead: the clock was set back."""

@@ -1,0 +1,40 @@
+"""The sweeper goes on, whatever happens to it."""
+
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from node.ledger import open_ledger
+from node.settings import Settings
+from node.spool import Spool
+from node.sweep import INTERVAL_S, Sweeper
+from tests.node.conftest import Heard
+
+
+def test_a_database_that_is_away_is_told_of_once_and_swept_again_when_it_is_back(
+    tmp_path: Path, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings(home=tmp_path)
+    ledger = open_ledger(settings.ledger_url)
+    sweeper = Sweeper(settings, Spool(tmp_path), ledger, heard)
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE revision RENAME TO elsewhere"))
+    stop = threading.Event()
+    thread = threading.Thread(target=sweeper.run, args=(stop,))
+    with caplog.at_level(logging.INFO, "node.sweep"):
+        thread.start()
+        stop.wait(5 * INTERVAL_S)
+        complaints = [r.message for r in caplog.records if "(assemble)" in r.message]
+        with ledger.engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO revision"))
+        stop.wait(3 * INTERVAL_S)
+        stop.set()
+        thread.join(10)
+    ledger.close()
+
+    assert len(complaints) == 1
+    assert "no such table" in complaints[0]
+    assert "sweeping (assemble) works again" in [r.message for r in caplog.records]
