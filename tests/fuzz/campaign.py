@@ -2,15 +2,22 @@
 
 import itertools
 import json
+import random
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.fuzz.pdus import attack, session
+from tests.fuzz.port import IDLE_S, Port, Use, running_port
 
 Progress = Callable[[int], None]
 """Gets how many more inputs are done."""
@@ -88,8 +95,8 @@ def _share(
     first = numbers.start
     while first < numbers.stop:
         work.mkdir(parents=True, exist_ok=True)
-        said = work / "stderr.txt"
-        with said.open("wb") as stderr:
+        complaints = work / "stderr.txt"
+        with complaints.open("wb") as stderr:
             process = subprocess.Popen(
                 [
                     sys.executable,
@@ -103,37 +110,101 @@ def _share(
                 stdout=subprocess.PIPE,
                 stderr=stderr,
             )
-            last = _follow(process, result, lock, progress)
+            assert process.stdout is not None
+            for line in process.stdout:
+                said = json.loads(line)
+                with lock:
+                    result.outcomes[said["outcome"]] += 1
+                    result.most_mib = max(result.most_mib, said["most_mib"])
+                    progress(1)
+            process.wait()
         left = next(work.glob("*.dcm"), None)
         if process.returncode == 0:
             return
         if left is None:
-            raise RuntimeError(said.read_text()[-2000:])
+            raise RuntimeError(complaints.read_text()[-2000:])
         number = int(left.stem)
         findings.mkdir(parents=True, exist_ok=True)
         kept = findings / f"{seed}-{number}.dcm"
         shutil.move(left, kept)
-        lines = said.read_text(errors="replace").strip().splitlines() or ["no word"]
-        shutil.move(said, kept.with_suffix(".txt"))
+        lines = complaints.read_text(errors="replace").strip().splitlines() or ["no word"]
+        shutil.move(complaints, kept.with_suffix(".txt"))
         with lock:
             result.outcomes["broken"] += 1
             result.findings.append(f"{kept}: exit status {process.returncode}: {lines[-1][:200]}")
-            progress(number + 1 - first - last)
+            progress(1)
         first = number + 1
 
 
-def _follow(
-    process: "subprocess.Popen[bytes]", result: Result, lock: threading.Lock, progress: Progress
-) -> int:
-    """Add up what a process reports; gives how many inputs it spoke of."""
-    assert process.stdout is not None
-    done, counted = 0, Counter[str]()
-    for line in process.stdout:
-        said = json.loads(line)
-        with lock:
-            result.outcomes += Counter(said["outcomes"]) - counted
-            result.most_mib = max(result.most_mib, said["most_mib"])
-            progress(said["done"] - done)
-        done, counted = said["done"], Counter(said["outcomes"])
-    process.wait()
-    return done
+# -- associations --------------------------------------------------------------
+
+MOST_GROWTH_MIB = 300
+"""What the receiver may have more of after a campaign than before."""
+
+MOST_MORE = 5
+"""Threads, open files and connections more than before: those of an association's end, or of
+the ledger's pool."""
+
+_SETTLES_S = 60.0
+
+
+def fuzz_port(seed: str, count: int, jobs: int, work: Path, progress: Progress) -> Result:
+    """Hold bad sessions with a receiver, and see whether it is well afterwards.
+
+    Parameters
+    ----------
+    seed : str
+    count : int
+        Sessions.
+    jobs : int
+        At the same time.
+    work : pathlib.Path
+        Empty folder.
+    progress : callable
+    """
+    result = Result()
+    with running_port(work) as port:
+        before = port.use()
+        with ThreadPoolExecutor(jobs) as pool:
+            for outcome in pool.map(lambda n: _hold(seed, n, port, progress), range(count)):
+                result.outcomes[f"last heard: {outcome}"] += 1
+        result.most_mib = port.use().mib if port.process.poll() is None else 0
+        if illness := port.illness():
+            result.findings.append(f"the receiver is ill right after: {illness}")
+        elif leak := _leak(port, before):
+            result.findings.append(leak)
+        said = port.log.read_text(errors="replace")
+        if (crashes := said.count("Traceback")) > 0:
+            result.findings.append(f"{crashes} tracebacks in {port.log}")
+    return result
+
+
+def _hold(seed: str, number: int, port: Port, progress: Progress) -> str:
+    stay: list[socket.socket] = []
+    try:
+        return attack(port.number, session(random.Random(f"session {seed} {number}")), stay)
+    except OSError as error:
+        return f"no connection ({error.strerror})"
+    finally:
+        progress(1)
+        for connection in stay:
+            connection.settimeout(2 * IDLE_S)  # by then the node has to have left it
+            with suppress(OSError):
+                while connection.recv(65536):
+                    pass
+            connection.close()
+
+
+def _leak(port: Port, before: Use) -> str | None:
+    """What is not given back after a while."""
+    deadline = time.monotonic() + _SETTLES_S
+    while True:
+        now = port.use()
+        if now.threads <= before.threads + MOST_MORE and now.open <= before.open + MOST_MORE:
+            break
+        if time.monotonic() > deadline:
+            return f"not given back: {now} after, {before} before"
+        time.sleep(0.5)
+    if now.mib > before.mib + MOST_GROWTH_MIB:
+        return f"not given back: {now} after, {before} before"
+    return None

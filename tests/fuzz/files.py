@@ -7,9 +7,7 @@ import logging
 import random
 import resource
 import sys
-import time
 import warnings
-from collections import Counter
 from pathlib import Path
 
 from ml.errors import SeriesError
@@ -27,8 +25,6 @@ HANG_S = 60
 
 MOST_ADDRESS_SPACE = 3 << 30
 """Of the process, bytes: beyond it, memory runs out, and that is a finding."""
-
-REPORT_S = 1.0
 
 
 def read(path: Path) -> str:
@@ -67,27 +63,18 @@ def generator(seed: str, number: int) -> random.Random:
 def run(seed: str, first: int, count: int, folder: Path) -> None:
     """Read `count` bad files; each lies in `folder`, under its number, while it is read.
 
-    Prints a line of JSON now and then: how many, their outcomes, the most memory in MiB.
-    An exception ends the process, with the file left where it is.
+    Prints a line of JSON for each: its outcome, and the most memory so far in MiB. An
+    exception ends the process, with the file left where it is.
     """
-    outcomes: Counter[str] = Counter()
-    said = time.monotonic()
     for number in range(first, first + count):
         path = folder / f"{number}.dcm"
         path.write_bytes(mutated(generator(seed, number), seeds()))
         faulthandler.dump_traceback_later(HANG_S, exit=True)
-        outcomes[read(path)] += 1
+        outcome = read(path)
         faulthandler.cancel_dump_traceback_later()
         path.unlink()
-        if time.monotonic() - said > REPORT_S or number == first + count - 1:
-            said = time.monotonic()
-            report(number + 1 - first, outcomes)
-
-
-def report(done: int, outcomes: Counter[str]) -> None:
-    """Tell the campaign how far it is."""
-    most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(json.dumps({"done": done, "outcomes": outcomes, "most_mib": most_mib}), flush=True)
+        most_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        print(json.dumps({"outcome": outcome, "most_mib": most_mib}), flush=True)
 
 
 def _main() -> None:
@@ -100,8 +87,6 @@ def _main() -> None:
     warnings.simplefilter("ignore")  # pydicom tells of what it stumbles over
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESS_SPACE, MOST_ADDRESS_SPACE))
-    seeds()
-    report(0, Counter())
     run(arguments.seed, arguments.first, arguments.count, arguments.folder)
 
 
