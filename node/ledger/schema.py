@@ -140,9 +140,7 @@ commitment_transaction = sa.Table(
 commitment_reference = sa.Table(
     "commitment_reference",
     metadata,
-    sa.Column(
-        "delivery_id", sa.ForeignKey("delivery.id", ondelete="CASCADE"), primary_key=True
-    ),
+    sa.Column("delivery_id", sa.ForeignKey("delivery.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False, index=True),
 )
 
