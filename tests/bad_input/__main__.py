@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from ml import limits
 from tests.bad_input.case import SLICES, Case, End
 from tests.bad_input.corpus import CASES, GROUPS
 
@@ -21,7 +22,8 @@ functions that the receiver asks before it answers a C-STORE, and through `ichno
   reason.
 - **Outcome**: *analyzed*; *analyzed, with a warning* that goes into every report and names
   what was left out; *skipped* with a reason, or *failed* with one, both of which
-  `ichnode status` shows; *no series found* where no file can be read.
+  `ichnode status` shows; *no series found* where no file can be read: what of it a node has
+  taken, it skips as `geometry`.
 
 A file that is refused at the door is not part of the series on a node; `ichnode analyze`
 passes it over, or judges it where only its identifiers are bad.
@@ -43,6 +45,27 @@ def _lines() -> Iterator[str]:
         yield "|---|---|---|---|"
         yield from map(_row, cases)
         yield ""
+    yield from _limits()
+
+
+def _limits() -> Iterator[str]:
+    """What may be asked for at most, from where it is set."""
+    yield "## Limits\n"
+    yield (
+        "What a file may ask for at most, checked before memory is taken. Compressed frames are "
+        "decoded in a process of their own, which the kernel ends at its limits; the frame is "
+        "then left out by name. The limits of the port are in [security.md](security.md).\n"
+    )
+    yield "| limit | at most |"
+    yield "|---|---|"
+    yield f"| memory for the header of a file | {limits.MOST_HEADER >> 20} MiB |"
+    yield f"| memory for all headers of a series | {limits.MOST_HEADERS >> 20} MiB |"
+    yield f"| header of a deflated file, inflated | {limits.MOST_INFLATED_HEADER >> 20} MiB |"
+    yield f"| deflated file, inflated | {limits.MOST_INFLATED >> 20} MiB |"
+    yield f"| pixels of a frame | {limits.MOST_PIXELS:,} |"
+    yield f"| pixels of a series | {limits.MOST_VOXELS:,} |"
+    yield f"| memory to decode a compressed frame | {limits.MOST_CODEC_MEMORY >> 20} MiB |"
+    yield f"| processor time to decode a compressed frame | {limits.MOST_CODEC_SECONDS} s |"
 
 
 def _row(case: Case) -> str:

@@ -292,11 +292,11 @@ def _bombs() -> Iterator[Case]:
     )
     elements = b"".join(
         wire.element(struct.pack("<HH", 0x000B, number), b"LO", b"")
-        for number in range(0x1000, 0xFFFF)
+        for number in range(0x1000, 0x5000)
     )
     yield Case(
         "many-elements",
-        "A header of 61,000 empty elements",
+        "A header of 16,000 empty elements",
         one_rewritten(wire.inserted(elements)),
         End.ANALYZED,
     )
