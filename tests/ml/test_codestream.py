@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.encaps import get_frame
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from ml.codestream import declared_size
+from ml.codestream import declared_size, is_cut_short
 from tests import ct
 
 CJPEG = Path("/usr/bin/dcmcjpeg")
@@ -34,6 +34,16 @@ def test_rows_and_columns_of_jpeg_are_read(tmp_path: Path, process: str) -> None
     subprocess.run([CJPEG, process, path, tmp_path / "2.dcm"], check=True)
     shutil.copy(tmp_path / "2.dcm", path)
     assert declared_size(get_frame(dcmread(path).PixelData, 0, number_of_frames=1)) == (40, 64)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\0", b"\xff", bytes(16)])
+def test_a_frame_with_its_end_is_whole_however_it_is_padded(padding: bytes) -> None:
+    out = ct.image(hu=ct.ramp(0, 40, 64))
+    out.compress(JPEGLSLossless, generate_instance_uid=False)
+    frame = get_frame(out.PixelData, 0, number_of_frames=1).rstrip(b"\0")
+    assert not is_cut_short(frame + padding)
+    assert is_cut_short(frame[:-1])
+    assert is_cut_short(frame[: len(frame) // 2])
 
 
 @pytest.mark.parametrize(
