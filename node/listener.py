@@ -271,11 +271,14 @@ class _Handler(RequestHandler):
 
 
 class _StateMachine(StateMachine):
-    """Drops what the node wanted to say, once it only waits for the connection to close.
+    """Goes on where pynetdicom's raises an error, and its thread ends with the connection open.
 
-    pynetdicom raises an error then (an answer was made while the peer broke the rules), and
-    with its thread ends what would close the connection (Sta13: PS3.8, table 9-10).
+    What the node still wanted to say is dropped once it only waits for the connection to
+    close (Sta13), and a PDU that no sense can be made of is an invalid one (Evt19: PS3.8,
+    9.2.3).
     """
+
+    _gave_up = False
 
     def do_action(self, event: str) -> None:
         """Do what an event asks for."""
@@ -283,7 +286,18 @@ class _StateMachine(StateMachine):
             with suppress(queue.Empty):
                 self.dul.to_provider_queue.get(block=False)
             return
-        super().do_action(event)
+        try:
+            super().do_action(event)
+        except Exception as error:  # whatever a value of the PDU is not fit for
+            if self._gave_up:
+                raise
+            self._gave_up = True
+            address = self.dul.assoc.requestor.address
+            log.warning(
+                "an association with %s is ended: %s in a PDU", address, type(error).__name__
+            )
+            self.dul._kill_thread = False  # it has to see to the end
+            self.dul.event_queue.put("Evt19")
 
 
 class _Connection(AssociationSocket):

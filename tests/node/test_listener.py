@@ -28,6 +28,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from node.access import STRANGERS
 from node.listener import LONGEST_COMMAND, LONGEST_PDU, printable
 from node.receive import Receiver
+from tests.fuzz.pdus import CONTEXTS, ECHO, request
 from tests.listening import listening
 
 MB = 1024**2
@@ -451,3 +452,34 @@ def test_a_title_breaks_no_line_of_the_log(
 
         assert caught("an association from A|B was rejected")
     assert all("\n" not in record.getMessage() for record in caplog.records)
+
+
+def test_a_request_that_makes_no_sense_is_aborted_and_closed(
+    tmp_path: Path, caught: Callable[[str], bool]
+) -> None:
+    """Who asks as a user of kind 9: there are five (PS3.7, D.3.3.7.1)."""
+    identity = struct.pack(">BBHBBHH", 0x58, 0, 6, 9, 0, 0, 0)
+    with listening(tmp_path) as receiver, connected(receiver) as connection:
+        connection.sendall(request(*CONTEXTS, more=identity))
+        assert connection.recv(6)[0] == ABORT
+        connection.shutdown(socket.SHUT_WR)
+        assert is_closed(connection)
+        assert caught("is ended: ValueError in a PDU")
+
+
+def test_an_answer_that_comes_after_the_abort_does_not_keep_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-ECHO is answered while the association is being aborted: the peer broke the rules."""
+    ended: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", ended.append)
+    with listening(tmp_path) as receiver:
+        for _ in range(30):
+            with connected(receiver) as connection:
+                connection.sendall(request(*CONTEXTS))
+                connection.recv(1000)
+                connection.sendall(ECHO + request(*CONTEXTS))
+                assert connection.recv(1000)
+                connection.shutdown(socket.SHUT_WR)
+                assert is_closed(connection)
+    assert ended == []
