@@ -15,7 +15,8 @@ _SOF = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 """Start of frame in JPEG and JPEG-LS, not: Huffman tables, reserved, arithmetic coding."""
 
 _TRAILING = 1024
-"""Bytes among which a frame ends: some writers pad it. What is compressed holds no marker."""
+"""Bytes among which a frame ends, zeros behind it left out: some writers pad it with others.
+What is compressed holds no marker."""
 
 _BOXES = 4096
 """A JPEG 2000 codestream may begin behind the boxes of a JP2 file: within so many bytes."""
@@ -49,7 +50,7 @@ def is_cut_short(frame: bytes) -> bool:
 
     JPEG 2000 is not asked: its decoder finds that out.
     """
-    return frame.startswith(_SOI) and _EOI not in frame[-_TRAILING:]
+    return frame.startswith(_SOI) and _EOI not in frame.rstrip(b"\0")[-_TRAILING:]
 
 
 def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
