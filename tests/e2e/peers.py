@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -224,6 +225,14 @@ class Storescp:
         return [pydicom.dcmread(path) for path in sorted(self.folder.iterdir())]
 
 
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def running_storescp(folder: Path, port: int | None = None, *options: str) -> Iterator[Storescp]:
     """Run DCMTK's storescp."""
@@ -236,6 +245,7 @@ def running_storescp(folder: Path, port: int | None = None, *options: str) -> It
         env={**os.environ, "TCP_NODELAY": "1"},
     )
     try:
+        wait_for(lambda: _listens(port), 20, "storescp to listen")
         yield Storescp(port, folder)
     finally:
         process.kill()
