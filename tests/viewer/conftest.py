@@ -56,14 +56,14 @@ class Study:
         return str(self.results[kind][0].SeriesDescription)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An Orthanc with DICOMweb."""
     with running_orthanc(tmp_path_factory.mktemp("archive"), dicomweb=True) as peer:
         yield peer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node(archive: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node that the archive knows, and that gives its results back to the archive."""
     folder = tmp_path_factory.mktemp("node")
@@ -73,7 +73,7 @@ def node(archive: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def round_trip(archive: Orthanc, node: Node) -> Callable[[Sequence[Path]], Study]:
     """Store a series in the archive, have it sent to the node, wait for the results there."""
 
@@ -100,7 +100,7 @@ def round_trip(archive: Orthanc, node: Node) -> Callable[[Sequence[Path]], Study
     return go
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def phantom_series(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
     """A synthetic head with a bleed as a study of its own, of the patient with some name."""
     phantom = make_phantom(11, size=256, findings=(Label.INTRAPARENCHYMAL,))
@@ -121,7 +121,7 @@ def phantom_series(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def phantom_study(
     round_trip: Callable[[Sequence[Path]], Study], phantom_series: Callable[[str], list[Path]]
 ) -> Study:
@@ -133,7 +133,7 @@ REAL = ("ge_hispeed_tilted_28", "cq500_intraparenchymal_30")
 
 
 @pytest.fixture(
-    scope="session",
+    scope="module",
     params=["phantom", *(pytest.param(name, marks=pytest.mark.data) for name in REAL)],
 )
 def study(
@@ -147,7 +147,7 @@ def study(
     return round_trip(real_series(request.param))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _viewer(archive: Orthanc) -> Iterator[Viewer]:
     with site(archive.http_port) as address, browser(address) as viewer:
         yield viewer
