@@ -19,7 +19,7 @@ EPOCHS ?= 20
 FOLDS ?= 3
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup setup-train setup-dev demo train-demo test soak fuzz bad-input validate screenshots lint audit format clean
+.PHONY: help setup setup-train setup-dev demo train-demo test bench soak fuzz bad-input validate screenshots lint audit format clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -45,6 +45,10 @@ test: setup-dev  ## run every test, against real peers
 	@tests/viewer/get-ohif
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
 		--no-loadscope-reorder
+
+bench: setup-dev  ## how fast it is, beside peers and limits, into bench.json (BENCH="--only receive")
+	@deploy/debian-packages $(TEST_PACKAGES)
+	$(BIN)/python -m tests.bench $(BENCH)
 
 soak: setup-dev  ## 200 faults under load, then count what was lost (SOAK="--seed 7 --minutes 60")
 	@deploy/debian-packages $(TEST_PACKAGES)
