@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -168,17 +169,29 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import RECEIVER, WORKERS, Supervisor, one_at_a_time, run_until_told
+    from node.up import WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
 
     _start_service_logging(verbose=verbose)
     settings = _service_settings(config)
     with one_at_a_time(settings.home):
-        run_until_told(Supervisor(settings, RECEIVER | WORKERS, config, verbose=verbose))
+        parts = receivers(settings) | WORKERS
+        run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
 
 
 @app.command()
 @_told_plainly
-def receive(config: Config = None, *, verbose: Verbose = False) -> None:
+def receive(
+    config: Config = None,
+    listening: Annotated[
+        int | None,
+        typer.Option("--socket", hidden=True, help="An open port: this is one of its processes."),
+    ] = None,
+    *,
+    further: Annotated[
+        bool, typer.Option("--further", hidden=True, help="Another one assembles.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
     """Receive series and assemble them (one part of `up`, for many machines)."""
     from node.audit import Auditor
     from node.broker import broker_url
@@ -187,20 +200,29 @@ def receive(config: Config = None, *, verbose: Verbose = False) -> None:
     from node.reconcile import reconcile_in_background
     from node.spool import Spool
     from node.sweep import Sweeper
+    from node.up import Supervisor, receivers, run_until_told
 
     _start_service_logging(verbose=verbose)
     settings = _service_settings(config)
+    hints = Hints(broker_url(settings), settings)
+    if listening is None and settings.dicom.processes > 1:
+        run_until_told(Supervisor(settings, receivers(settings), config, verbose=verbose))
+        return
+    port = None if listening is None else socket.socket(fileno=listening)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    hints = Hints(broker_url(settings), settings)
     ledger = _ledger(settings)
     spool = Spool(settings.home)
-    reconcile_in_background(settings, spool, ledger)
+    if not further:
+        reconcile_in_background(settings, spool, ledger)
     with Auditor.open(settings, "receive") as auditor:
-        receiver = start_receiver(settings, spool, ledger, auditor)
+        receiver = start_receiver(settings, spool, ledger, auditor, port)
         try:
-            Sweeper(settings, spool, ledger, hints).run(stop)
+            if further:
+                stop.wait()
+            else:
+                Sweeper(settings, spool, ledger, hints).run(stop)
         finally:
             receiver.stop()
 

@@ -27,7 +27,7 @@ from node.report import Kind
 from node.settings import Destination, Settings, load_settings
 from node.spool import Spool
 from node.standin import standin_pacs, stored_file
-from node.up import RECEIVER, WORKERS, Supervisor, one_at_a_time
+from node.up import WORKERS, Supervisor, one_at_a_time, receivers
 
 START_TIMEOUT_S = 60.0
 STILL_TIMEOUT_S = 180.0
@@ -161,7 +161,10 @@ def _sendable(path: Path, console: Console) -> list[FoundSeries]:
 @contextmanager
 def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
     log_file = stage.out / LOG
-    supervisor = Supervisor(stage.settings, RECEIVER | WORKERS, stage.config, log_file=log_file)
+    parts = receivers(stage.settings) | WORKERS
+    supervisor = Supervisor(
+        stage.settings, parts, stage.config, with_broker=True, log_file=log_file
+    )
     with one_at_a_time(stage.settings.home):
         try:
             with console.status("starting the node"):

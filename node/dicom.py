@@ -20,6 +20,11 @@ class Status(IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
+def as_ui(uid: str) -> bytes:
+    """A UID as it is encoded (PS3.5, 6.2): of even length."""
+    return uid.encode("ascii", "replace") + b"\x00" * (len(uid) % 2)
+
+
 def application_entity(ae_title: str) -> AE:
     """An application entity that says it is ichnode."""
     return introduced(AE(ae_title=ae_title))

@@ -6,6 +6,8 @@ pynetdicom does the protocol. What it leaves open is closed here:
 - a connection that stops in the middle of a PDU would never end: it has a deadline
 - a PDU, and what is gathered of a message, may be of any size: both have limits
 - a peer that does not wait for answers would fill the memory with requests
+- its two threads of an association each look a thousand times a second whether there is
+  something to do, and an image waits for them: here they are woken
 
 References
 ----------
@@ -13,9 +15,12 @@ PDUs and A-ABORT: DICOM PS3.8, 9.3. Fragments of a message: PS3.8, annex E.
 """
 
 import logging
+import os
 import queue
+import select
 import socket
 import ssl
+import struct
 import threading
 import time
 import weakref
@@ -25,13 +30,14 @@ from contextlib import suppress
 from io import BytesIO
 from typing import Any, cast
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
 from pynetdicom.pdu import A_ABORT_RQ
-from pynetdicom.pdu_primitives import A_ASSOCIATE, P_DATA
+from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
 from pynetdicom.transport import (
     AssociationSocket,
     RequestHandler,
@@ -47,7 +53,8 @@ from node.access import (
     is_stranger,
     who_is_unknown,
 )
-from node.dicom import introduced
+from node.dicom import as_ui, introduced
+from node.port import BACKLOG
 from node.settings import Settings
 from node.settings.security import as_address
 
@@ -68,7 +75,13 @@ SLOWEST_RATE = 4 * 1024
 HANDSHAKE_S = 15.0
 """For a TLS handshake, and for the request of an association after it."""
 
-CHUNK = 64 * 1024
+WAIT_S = 0.05
+"""Threads of an association look at their timers after this time at the latest."""
+
+PAUSE_S = 0.0001
+"""Of a thread that has nothing to wait for any more, before it looks again."""
+
+_config.LOG_HANDLER_LEVEL = "none"  # nobody reads what it would format for each PDU
 
 _INVALID_PDU = 0x06  # A-ABORT, reason: invalid PDU parameter value (PS3.8, table 9-26)
 
@@ -81,13 +94,19 @@ class NodePort(AE):
     settings : Settings
     on_complaint : callable, optional
         Called with address, AE title (empty if not known) and text of what is complained of.
+    listening : socket.socket, optional
+        Takes connections there, as other processes may too; else it opens its port.
     """
 
     def __init__(
-        self, settings: Settings, on_complaint: Callable[[str, str, str], None] | None = None
+        self,
+        settings: Settings,
+        on_complaint: Callable[[str, str, str], None] | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         super().__init__(ae_title=settings.dicom.ae_title)
         self._on_complaint = on_complaint
+        self.listening = listening
         introduced(self)
         self.maximum_pdu_size = LONGEST_PDU
         self.settings = settings
@@ -161,7 +180,7 @@ class Listener(ThreadedAssociationServer):
     """Takes connections, and greets each in a thread of its own."""
 
     daemon_threads = True
-    request_queue_size = 128
+    request_queue_size = BACKLOG
     ae: NodePort
     ssl_context: ssl.SSLContext | None
 
@@ -169,6 +188,22 @@ class Listener(ThreadedAssociationServer):
         self._greeting: Counter[str] = Counter()
         self._lock = threading.RLock()
         super().__init__(*args, **kwargs)
+
+    def server_bind(self) -> None:
+        """Take over the socket that was opened before, if there is one."""
+        given = self.ae.listening
+        if given is None:
+            super().server_bind()
+            return
+        assert self.socket is not None
+        self.socket.close()
+        given.setblocking(False)  # another process may take the connection that woke this one
+        self.socket, self.server_address = given, given.getsockname()
+
+    def server_activate(self) -> None:
+        """Listen, where that was not done before."""
+        if self.ae.listening is None:
+            super().server_activate()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Take a connection and no more: TLS comes in a thread."""
@@ -261,13 +296,57 @@ class _Handler(RequestHandler):
     def _create_association(self) -> Association:
         association = super()._create_association()
         limits = self.server.ae.settings.dicom
-        assert association.dul.socket is not None
-        association.dul.socket = _Connection(association.dul.socket, limits.idle_s)
-        association.dul.state_machine = _StateMachine(association.dul)
-        association.dimse = _Gathering(
-            association, self.server.ae.memory, limits.max_instance_mb * 1024**2
-        )
+        dul = association.dul
+        assert dul.socket is not None
+        bell = _Bell()
+        dul.socket = _Connection(dul.socket, limits.idle_s, bell)
+        dul.state_machine = _StateMachine(dul)
+        dul.to_provider_queue = _Telling(lambda _: bell.ring())
+        gathering = _Gathering(association, self.server.ae.memory, limits.max_instance_mb * 1024**2)
+        dul.to_user_queue = _Telling(gathering.wake)
+        dul._run_loop_delay = PAUSE_S
+        association.dimse = gathering
         return association
+
+
+class _Bell:
+    """What another thread rings to wake one that waits for a connection."""
+
+    def __init__(self) -> None:
+        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._descriptor
+
+    def ring(self) -> None:
+        """Wake whoever waits, now or the next time."""
+        os.eventfd_write(self._descriptor, 1)
+
+    def still(self) -> None:
+        """Have it rung no more."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._descriptor)
+
+
+class _Telling(queue.Queue[Any]):
+    """A queue that tells what was put into it.
+
+    Parameters
+    ----------
+    tell : callable
+        Called with each item.
+    """
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Put an item, then tell of it."""
+        super().put(item, block, timeout)
+        self._tell(item)
 
 
 class _StateMachine(StateMachine):
@@ -309,13 +388,38 @@ class _Connection(AssociationSocket):
         What pynetdicom has made; this takes its place.
     idle_s : float
         How long to wait for a peer that is silent.
+    bell : _Bell
+        Rung when there is something to send.
     """
 
-    def __init__(self, made: AssociationSocket, idle_s: float) -> None:
+    def __init__(self, made: AssociationSocket, idle_s: float, bell: _Bell) -> None:
         vars(self).update(vars(made))
         self._idle_s = idle_s
+        self._bell = bell
         assert self.socket is not None
         self.socket.settimeout(idle_s)  # for what is sent
+
+    @property
+    def ready(self) -> bool:
+        """Wait until there is something to read, which is True, or else to do."""
+        connection = self.socket
+        if connection is None or not self._is_connected:
+            return False
+        if isinstance(connection, ssl.SSLSocket) and connection.pending():
+            return True
+        is_closing = self.assoc.dul.state_machine.current_state == "Sta13"
+        wait_s = 0.0 if is_closing or not self.event_queue.empty() else WAIT_S
+        try:
+            poll = select.poll()
+            poll.register(connection, select.POLLIN)
+            poll.register(self._bell, select.POLLIN)
+            rung = [descriptor for descriptor, _ in poll.poll(wait_s * 1000)]
+        except (OSError, ValueError):  # closed by another thread
+            self.event_queue.put("Evt17")
+            return False
+        if self._bell.fileno() in rung:
+            self._bell.still()
+        return connection.fileno() in rung
 
     def recv(self, nr_bytes: int) -> bytearray:
         """Read that many bytes; fewer if the peer closes the connection.
@@ -343,7 +447,7 @@ class _Connection(AssociationSocket):
                 if left_s <= 0:
                     raise TimeoutError(f"{len(received)} of {nr_bytes} bytes came in time")
                 connection.settimeout(left_s)
-                some = connection.recv(min(nr_bytes - len(received), CHUNK))
+                some = connection.recv(nr_bytes - len(received))
                 if not some:
                     break
                 received += some
@@ -389,6 +493,22 @@ class Cut(BytesIO):
     """Stands for a dataset that was too large to be kept."""
 
 
+def c_store_rsp(response: C_STORE) -> bytes:
+    """The command set of a C-STORE-RSP (PS3.7, table 9.3-2), in implicit VR (PS3.7, 6.3.1)."""
+    elements = b"".join(
+        struct.pack("<HHL", 0, element, len(value)) + value
+        for element, value in (
+            (0x0002, as_ui(str(response.AffectedSOPClassUID))),
+            (0x0100, struct.pack("<H", 0x8001)),
+            (0x0120, struct.pack("<H", response.MessageIDBeingRespondedTo)),
+            (0x0800, struct.pack("<H", 0x0101)),  # no dataset comes with it
+            (0x0900, struct.pack("<H", response.Status)),
+            (0x1000, as_ui(str(response.AffectedSOPInstanceUID))),
+        )
+    )
+    return struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+
+
 class _Gathering(DIMSEServiceProvider):
     """Gathers messages of their fragments, with limits.
 
@@ -415,6 +535,27 @@ class _Gathering(DIMSEServiceProvider):
         self._command = 0
         self._dataset = 0
         self._share: list[int] | None = None
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Give the next message, or (None, None) after a short wait, or when woken."""
+        try:
+            return self.msg_queue.get(timeout=self.dimse_timeout if block else WAIT_S)
+        except queue.Empty:
+            return None, None
+
+    def wake(self, primitive: Any) -> None:
+        """Have the thread of the association look up: it is about to end."""
+        if isinstance(primitive, A_RELEASE | A_ABORT | A_P_ABORT):
+            self.msg_queue.put((None, None))
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; answers to C-STORE, of which there are most, a shorter way."""
+        if not isinstance(primitive, C_STORE) or primitive.ErrorComment is not None:
+            super().send_msg(primitive, context_id)
+            return
+        answer = P_DATA()
+        answer.presentation_data_value_list.append((context_id, b"\x03" + c_store_rsp(primitive)))
+        self.dul.send_pdu(answer)
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of one PDU."""

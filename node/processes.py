@@ -10,7 +10,9 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def start_process(command: Sequence[str], log: Path | None = None) -> "subprocess.Popen[bytes]":
+def start_process(
+    command: Sequence[str], log: Path | None = None, descriptors: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
     """Start a process that is told to end when this one is gone, however it went.
 
     Parameters
@@ -18,6 +20,8 @@ def start_process(command: Sequence[str], log: Path | None = None) -> "subproces
     command : sequence of str
     log : pathlib.Path, optional
         Takes what the process prints; without it goes to this one's stderr.
+    descriptors : sequence of int
+        Open files that it gets too.
     """
     output = log.open("ab") if log is not None else None
     try:
@@ -26,6 +30,7 @@ def start_process(command: Sequence[str], log: Path | None = None) -> "subproces
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
+            pass_fds=descriptors,
             start_new_session=True,  # Ctrl-C is for the supervisor, which ends them in order
             preexec_fn=_end_with_parent,  # noqa: PLW1509  no threads are started before
         )

@@ -11,11 +11,12 @@ Service Class: PS3.4, A. Storage Commitment: see `node.commit`.
 
 import logging
 import shutil
+import socket
+import struct
 import threading
 from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import FileMetaDataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
     UID,
@@ -27,7 +28,6 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 from pynetdicom import evt
-from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -39,11 +39,13 @@ from node.commit import PUSH_MODEL, TRANSFER_SYNTAXES, Answering, handle_report
 from node.dicom import (
     IMPLEMENTATION_CLASS_UID,
     Status,
+    as_ui,
     send_without_delay,
 )
-from node.errors import ConfigError, RefusedInstance, SpoolError
+from node.errors import RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger, Outcome, patiently
 from node.listener import Cut, NodePort, printable
+from node.port import cannot_listen
 from node.reading import Identity, check_command, read_identity
 from node.settings import Settings
 from node.spool import Spool, digest_of
@@ -77,9 +79,22 @@ def _is_decodable(uid: UID) -> bool:
 
 
 def start_receiver(
-    settings: Settings, spool: Spool, ledger: Ledger, auditor: Auditor
+    settings: Settings,
+    spool: Spool,
+    ledger: Ledger,
+    auditor: Auditor,
+    listening: socket.socket | None = None,
 ) -> "Receiver":
-    """Open the port and answer associations in threads of their own.
+    """Answer associations in threads of their own.
+
+    Parameters
+    ----------
+    settings : Settings
+    spool : Spool
+    ledger : Ledger
+    auditor : Auditor
+    listening : socket.socket, optional
+        Where connections come in; else the port is opened.
 
     Raises
     ------
@@ -87,7 +102,7 @@ def start_receiver(
         If the port cannot be opened.
     """
     receiver = Receiver(settings, spool, ledger, auditor)
-    ae = NodePort(settings, receiver.record_complaint)
+    ae = NodePort(settings, receiver.record_complaint, listening)
     tls = server_context(settings.dicom.tls)
     ae.add_supported_context(Verification, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
     for storage_class in STORAGE_CLASSES:
@@ -114,10 +129,7 @@ def start_receiver(
             ],
         )
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {address[0]}:{address[1]}: {error.strerror}; "
-            "see [dicom] host and port"
-        ) from error
+        raise cannot_listen(settings, error) from error
     log.info(
         "listening on %s:%d as %s%s",
         *address,
@@ -168,7 +180,7 @@ class Receiver:
             if self._said.is_new(why):
                 log.error("instances are not taken: %s", why)
             return Status.OUT_OF_RESOURCES
-        content = _file_content(event)
+        content = file_content(event)
         try:
             identity = read_identity(content)
             command: Any = event.request
@@ -299,14 +311,31 @@ def _peer(event: evt.Event) -> Peer:
     return Peer(title, title, requestor.address or "")
 
 
-def _file_content(event: evt.Event) -> bytes:
+def file_content(event: evt.Event) -> bytes:
     """The instance as a file (PS3.10, 7.1), the same bytes whoever sends it."""
-    received = event.file_meta
-    meta = FileMetaDataset()
-    meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = received.MediaStorageSOPClassUID
-    meta.MediaStorageSOPInstanceUID = received.MediaStorageSOPInstanceUID
-    meta.TransferSyntaxUID = received.TransferSyntaxUID
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    dataset = event.encoded_dataset(include_meta=False)
-    return b"\x00" * 128 + b"DICM" + encode_file_meta(meta) + dataset
+    request: Any = event.request
+    meta = _file_meta(
+        str(request.AffectedSOPClassUID),
+        str(request.AffectedSOPInstanceUID),
+        str(event.context.transfer_syntax),
+    )
+    return b"".join((meta, request.DataSet.getbuffer()))
+
+
+def _file_meta(sop_class: str, instance: str, transfer_syntax: str) -> bytes:
+    """Preamble and file meta information (PS3.10, table 7.1-1).
+
+    Put together here: a dataset that is made and encoded for it takes a tenth of the time
+    that an image takes in all.
+    """
+    elements = b"\x02\x00\x01\x00OB\x00\x00\x02\x00\x00\x00\x00\x01" + b"".join(
+        struct.pack("<HH2sH", 2, element, b"UI", len(value)) + value
+        for element, value in (
+            (0x0002, as_ui(sop_class)),
+            (0x0003, as_ui(instance)),
+            (0x0010, as_ui(transfer_syntax)),
+            (0x0012, as_ui(IMPLEMENTATION_CLASS_UID)),
+        )
+    )
+    length = struct.pack("<HH2sHL", 2, 0, b"UL", 4, len(elements))
+    return b"\x00" * 128 + b"DICM" + length + elements

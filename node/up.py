@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,14 +16,22 @@ from pathlib import Path
 from node.broker import EmbeddedBroker, broker_url, check_broker
 from node.errors import ConfigError
 from node.hints import Queue
+from node.port import open_port
 from node.processes import end_process, start_process
 from node.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RECEIVER = {"receive": ["receive"]}
+RECEIVE = "receive"
 WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
 """Name of each part, and the command of `ichnode` that it runs."""
+
+
+def receivers(settings: Settings) -> dict[str, list[str]]:
+    """The parts that receive, all on one port; the first of them assembles too."""
+    others = range(2, settings.dicom.processes + 1)
+    return {RECEIVE: [RECEIVE]} | {f"{RECEIVE} {n}": [RECEIVE, "--further"] for n in others}
+
 
 END_TIMEOUT_S = 20.0
 FIRST_PAUSE_S = 0.5
@@ -72,9 +81,11 @@ class Supervisor:
     ----------
     settings : Settings
     parts : mapping of str to list of str
-        Of `RECEIVER` and `WORKERS`.
+        Of `receivers` and `WORKERS`.
     config : pathlib.Path, optional
         The file that the parts read their settings from.
+    with_broker : bool
+        Start a broker too, if none is configured and none runs.
     verbose : bool
         Whether the parts log what they do.
     log_file : pathlib.Path, optional
@@ -87,6 +98,7 @@ class Supervisor:
         parts: Mapping[str, list[str]],
         config: Path | None,
         *,
+        with_broker: bool = False,
         verbose: bool = False,
         log_file: Path | None = None,
     ) -> None:
@@ -95,7 +107,9 @@ class Supervisor:
         self._config = config
         self._verbose = verbose
         self._log_file = log_file
+        self._with_broker = with_broker
         self._broker: EmbeddedBroker | None = None
+        self._port: socket.socket | None = None
         self._parts: list[_Part] = []
 
     @property
@@ -104,33 +118,45 @@ class Supervisor:
         return {p.name: p.process.pid for p in self._parts if p.process is not None}
 
     def start(self) -> None:
-        """Start every part, and a broker first if none is configured and none runs.
+        """Start every part, on a port that is open from now on.
 
         Raises
         ------
         ConfigError
-            If the broker does not answer.
+            If the broker does not answer, or the port cannot be opened.
         """
+        receiving = [command[0] == RECEIVE for command in self._commands.values()]
+        if any(receiving):
+            self._port = open_port(self.settings)
+        if not all(receiving):  # who only receives goes on without a broker
+            self._find_broker()
+        for name, arguments in self._commands.items():
+            self._parts.append(_Part(name, self._starter(arguments)))
+        self.keep_running()
+
+    def _find_broker(self) -> None:
+        """Look whether the broker answers; start one where that is to be done."""
         try:
             check_broker(broker_url(self.settings))
         except ConfigError:
-            if self.settings.broker.url or "receive" not in self._commands:
+            if self.settings.broker.url or not self._with_broker:
                 raise
             self._broker = EmbeddedBroker(self.settings.home)
             broker = _Part("broker", self._broker.start)
             broker.process, broker.started_at = self._broker.start(), time.monotonic()
             self._parts.append(broker)
-        for name, arguments in self._commands.items():
-            self._parts.append(_Part(name, self._starter(arguments)))
-        self.keep_running()
 
     def _starter(self, arguments: list[str]) -> Callable[[], "subprocess.Popen[bytes]"]:
         command = [sys.executable, "-m", "node", *arguments]
+        descriptors = []
+        if self._port is not None and arguments[0] == RECEIVE:
+            descriptors = [self._port.fileno()]
+            command += ["--socket", str(self._port.fileno())]
         if self._config is not None:
             command += ["--config", str(self._config)]
         if self._verbose:
             command.append("--verbose")
-        return lambda: start_process(command, log=self._log_file)
+        return lambda: start_process(command, self._log_file, descriptors)
 
     def keep_running(self) -> None:
         """Start again what has ended."""
@@ -139,6 +165,8 @@ class Supervisor:
 
     def stop(self) -> None:
         """End every part, the broker after those that talk to it."""
+        if self._port is not None:
+            self._port.close()
         running = [p.process for p in self._parts if p.process is not None]
         for process in running[1:] if self._broker is not None else running:
             process.terminate()  # all at once: a worker takes seconds to end
@@ -179,6 +207,6 @@ def run_until_told(supervisor: Supervisor) -> None:
         supervisor.start()
         while not stop.wait(0.2):
             supervisor.keep_running()
-    finally:
         log.info("stopping")
+    finally:
         supervisor.stop()

@@ -1,7 +1,6 @@
 """What receive does to the ledger."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -14,7 +13,55 @@ from node.ledger.records import (
     Stored,
 )
 
-_revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+_series, _revision, _instance = schema.series, schema.revision, schema.instance
+
+# Every image that comes in runs these: they are put together once.
+_LOCK_SERIES = (
+    sa.select(_series.c.id)
+    .where(
+        _series.c.study_instance_uid == sa.bindparam("study"),
+        _series.c.series_instance_uid == sa.bindparam("series"),
+    )
+    .with_for_update()
+)
+
+_NEWEST_AND_CURRENT = (
+    sa.select(
+        _revision.c.id,
+        _revision.c.number,
+        _revision.c.state,
+        _instance.c.id.label("instance_id"),
+        _instance.c.digest,
+    )
+    .select_from(_revision)
+    .outerjoin(
+        _instance,
+        sa.and_(
+            _instance.c.series_id == _revision.c.series_id,
+            _instance.c.sop_instance_uid == sa.bindparam("instance"),
+            _instance.c.to_revision.is_(None),
+        ),
+    )
+    .where(_revision.c.series_id == sa.bindparam("series_id"))
+    .order_by(_revision.c.number.desc())
+    .limit(1)
+    .with_for_update(of=_revision)  # it must not become ready before the slice is entered
+)
+"""The newest revision of a series, and the instance of a UID that counts for it."""
+
+_ARRIVED = (
+    sa.update(_revision)
+    .where(_revision.c.id == sa.bindparam("revision_id"))
+    .values(
+        last_instance_at=sa.bindparam("now"),
+        released_at=None,
+        due_at=sa.bindparam("look_at"),
+        updated_at=sa.bindparam("now"),
+        arrivals=_revision.c.arrivals + 1,
+    )
+)
+
+_ENTER = sa.insert(_instance)
 
 
 class Receiving(Database):
@@ -35,73 +82,52 @@ class Receiving(Database):
         now = self.clock()
         with self.engine.begin() as connection:
             series_id = self._lock_series(connection, instance)
-            newest = self._newest(connection, series_id)
-            current = connection.execute(
-                sa.select(_instance.c.id, _instance.c.digest).where(
-                    _instance.c.series_id == series_id,
-                    _instance.c.sop_instance_uid == instance.sop_instance_uid,
-                    _instance.c.to_revision.is_(None),
-                )
+            newest = connection.execute(
+                _NEWEST_AND_CURRENT,
+                {"series_id": series_id, "instance": instance.sop_instance_uid},
             ).first()
-            if current is not None and current.digest == instance.digest and newest is not None:
+            current = None if newest is None else newest.instance_id
+            if newest is not None and newest.digest == instance.digest:
                 return Stored(Outcome.DUPLICATE, newest.id)
 
             if newest is not None and newest.state == State.RECEIVING:
                 revision_id, number = newest.id, newest.number
                 connection.execute(
-                    sa.update(_revision)
-                    .where(_revision.c.id == revision_id)
-                    .values(
-                        last_instance_at=now,
-                        released_at=None,
-                        due_at=now + quiet_s,
-                        updated_at=now,
-                        arrivals=_revision.c.arrivals + 1,
-                    )
+                    _ARRIVED, {"revision_id": revision_id, "now": now, "look_at": now + quiet_s}
                 )
             else:
                 number = 1 if newest is None else newest.number + 1
                 revision_id = self._begin_revision(connection, series_id, number, now, quiet_s)
             if current is not None:
                 connection.execute(
-                    sa.update(_instance)
-                    .where(_instance.c.id == current.id)
-                    .values(to_revision=number)
+                    sa.update(_instance).where(_instance.c.id == current).values(to_revision=number)
                 )
             connection.execute(
-                sa.insert(_instance).values(
-                    series_id=series_id,
-                    sop_instance_uid=instance.sop_instance_uid,
-                    sop_class_uid=instance.sop_class_uid,
-                    digest=instance.digest,
-                    path=str(instance.path),
-                    sender=instance.sender,
-                    received_at=now,
-                    from_revision=number,
-                )
+                _ENTER,
+                {
+                    "series_id": series_id,
+                    "sop_instance_uid": instance.sop_instance_uid,
+                    "sop_class_uid": instance.sop_class_uid,
+                    "digest": instance.digest,
+                    "path": str(instance.path),
+                    "sender": instance.sender,
+                    "received_at": now,
+                    "from_revision": number,
+                },
             )
         return Stored(Outcome.NEW if current is None else Outcome.CHANGED, revision_id)
 
     def _lock_series(self, connection: sa.Connection, instance: Instance) -> int:
-        key = {
-            "study_instance_uid": instance.study_instance_uid,
-            "series_instance_uid": instance.series_instance_uid,
-        }
-        connection.execute(self.insert(schema.series).values(**key).on_conflict_do_nothing())
-        return int(
+        key = {"study": instance.study_instance_uid, "series": instance.series_instance_uid}
+        known = connection.execute(_LOCK_SERIES, key).scalar()
+        if known is None:
             connection.execute(
-                sa.select(schema.series.c.id).filter_by(**key).with_for_update()
-            ).scalar_one()
-        )
-
-    def _newest(self, connection: sa.Connection, series_id: int) -> Any:
-        return connection.execute(
-            sa.select(_revision.c.id, _revision.c.number, _revision.c.state)
-            .where(_revision.c.series_id == series_id)
-            .order_by(_revision.c.number.desc())
-            .limit(1)
-            .with_for_update()  # it must not become ready before the slice is entered
-        ).first()
+                self.insert(_series)
+                .values(study_instance_uid=key["study"], series_instance_uid=key["series"])
+                .on_conflict_do_nothing()  # another one may have been quicker
+            )
+            known = connection.execute(_LOCK_SERIES, key).scalar_one()
+        return int(known)
 
     def _begin_revision(
         self, connection: sa.Connection, series_id: int, number: int, now: float, quiet_s: float

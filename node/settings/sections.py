@@ -18,6 +18,9 @@ class DicomSettings(Section):
     ae_title: AETitle = Field("ICHNODE", description="AE title of the node")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: Port = Field(11112, description="port to listen on")
+    processes: int = Field(
+        2, ge=1, le=64, description="that receive on the port; limits below hold for each"
+    )
     require_called_ae: bool = Field(
         True, description="reject who calls the node by another title than its own"
     )

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,9 +122,9 @@ class Node:
             story = f"{self.revisions(uid)}\n{self.log.read_text()[-4000:]}"
             raise AssertionError(f"{error}\n{story}") from None
 
-    def children(self) -> dict[str, int]:
+    def children(self) -> dict[str, list[int]]:
         """Process ids of the node's parts, by the command they run."""
-        found = {}
+        found = defaultdict(list)
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -139,12 +139,13 @@ class Node:
                 name = arguments[3] if "-m" in arguments else Path(arguments[0].split()[0]).name
                 if name == "work":
                     name = arguments[arguments.index("--queue") + 1]
-                found[name] = int(entry.name)
+                found[name].append(int(entry.name))
         return found
 
     def kill(self, part: str) -> None:
-        """Kill a part, as if the machine had lost it."""
-        os.kill(self.children()[part], signal.SIGKILL)
+        """Kill every process of a part, as if the machine had lost it."""
+        for process_id in self.children()[part]:
+            os.kill(process_id, signal.SIGKILL)
 
 
 @contextmanager
@@ -317,7 +318,11 @@ def start_orthanc(
     binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen(
-            [binary, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder
+            [binary, str(folder / "orthanc.json")],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env={**os.environ, "TCP_NODELAY": "1"},
         )
 
     def answers() -> bool:

@@ -88,7 +88,7 @@ def running_port(folder: Path) -> Iterator[Port]:
     config = folder / "ichnode.toml"
     config.write_text(
         f'home = "{folder / "home"}"\n'
-        f"[dicom]\nport = {number}\nidle_s = {IDLE_S}\nmax_associations = 200\n"
+        f"[dicom]\nport = {number}\nprocesses = 1\nidle_s = {IDLE_S}\nmax_associations = 200\n"
         "max_associations_per_address = 200\nassociations_per_minute = 100000\n"
         "[assemble]\nquiet_s = 100000\n"  # nothing is to be analyzed, so nobody needs the broker
         f'[broker]\nurl = "redis://127.0.0.1:{free_port()}/0"\n'

@@ -214,7 +214,7 @@ class Leg:
         match fault:
             case Fault.RECEIVER_KILLED:
                 self._wait_for_midst(fault, lambda: self.load.sending > 0)
-                self._signal_part("receive", signal.SIGKILL)
+                self._signal_part("receive", signal.SIGKILL, planned.choice)
             case Fault.ANALYZER_KILLED:
                 self._wait_for_midst(fault, self._is_analyzing)
                 self._signal_part("analyze", signal.SIGKILL)
@@ -226,7 +226,7 @@ class Leg:
                 self._after(_between(0, 4, planned), self.node.keep_running)
             case Fault.RECEIVER_STALLED:
                 self._wait_for_midst(fault, lambda: self.load.sending > 0)
-                self._stall_part("receive", _between(2, 8, planned))
+                self._stall_part("receive", _between(2, 8, planned), planned.choice)
             case Fault.ANALYZER_STALLED:
                 self._wait_for_midst(fault, self._is_analyzing)
                 self._stall_part("analyze", _between(4, 10, planned))
@@ -272,12 +272,12 @@ class Leg:
     def _get_well(self) -> None:
         self.archive.fall_ill(Illness.NONE)
 
-    def _signal_part(self, name: str, number: int) -> None:
+    def _signal_part(self, name: str, number: int, choice: int = 0) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self.node.part(name), number)
+            os.kill(self.node.part(name, choice), number)
 
-    def _stall_part(self, name: str, seconds: float) -> None:
-        self._stall(self.node.part(name), seconds)
+    def _stall_part(self, name: str, seconds: float, choice: int = 0) -> None:
+        self._stall(self.node.part(name, choice), seconds)
 
     def _stall(self, process_id: int, seconds: float) -> None:
         def go_on() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -141,18 +142,19 @@ class NodeServer:
         if self.node.process.poll() is not None:
             self.node = self._start()
 
-    def part(self, name: str, timeout_s: float = 45) -> int:
-        """Process id of a part, once it runs."""
+    def part(self, name: str, choice: int = 0, timeout_s: float = 45) -> int:
+        """Process id of a part once it runs, or of one of its processes."""
 
         def running() -> int | None:
             self.keep_running()
-            return self.node.children().get(name)
+            found = sorted(self.node.children().get(name, []))
+            return found[choice % len(found)] if found else None
 
         return wait_for(running, timeout_s, f"{name} to run")
 
     def kill_all(self) -> None:
         """Kill every process of the node at once."""
-        ids = [self.node.process.pid, *self.node.children().values()]
+        ids = [self.node.process.pid, *chain.from_iterable(self.node.children().values())]
         for process_id in ids:
             with suppress(ProcessLookupError):
                 os.kill(process_id, signal.SIGKILL)

@@ -30,6 +30,10 @@ CHROMIUM = shutil.which("chromium")
 SIZE = {"width": 1400, "height": 900}
 PATIENCE_S = 60
 
+REOPENED = 3
+DRAWN_S = 15.0
+"""How often a report is opened until its measurements are drawn, each within so many seconds."""
+
 _CONFIG = """window.config = {
   routerBasename: '/', extensions: [], modes: [], customizationService: {},
   showStudyList: true, maxNumberOfWebWorkers: 1, showWarningMessageForCrossOrigin: false,
@@ -198,6 +202,19 @@ class Viewer:
         shown = title.or_(self.arrows).or_(report).first
         expect(shown).to_be_visible(timeout=patience_s * 1000)
 
+    def open_report(self, study: str, description: str) -> None:
+        """Open a structured report of measurements in a study that is opened for it.
+
+        Once in some hundred times, on a busy machine, OHIF goes to the slice and draws
+        nothing there, however long one waits; opened again it does.
+        """
+        for _ in range(REOPENED):
+            self.open_study(study, afresh=True)
+            self.show(description)
+            self.decline()
+            if self.until(self.written, bool, patience_s=DRAWN_S):
+                return
+
     @property
     def arrows(self) -> Locator:
         """What one steps through the measurements of a structured report with."""
@@ -251,9 +268,11 @@ class Viewer:
         with Image.open(BytesIO(self.page.screenshot(clip=box))) as image:
             return np.asarray(image.convert("RGB"))
 
-    def until(self, look: Callable[[], T], is_right: Callable[[T], bool]) -> T:
+    def until(
+        self, look: Callable[[], T], is_right: Callable[[T], bool], patience_s: float = PATIENCE_S
+    ) -> T:
         """Look until what is seen is right; after some time, what was seen last."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not is_right(seen := look()) and time.monotonic() < deadline:
             self.page.wait_for_timeout(100)  # the browser needs its turns to draw
         return seen

@@ -111,9 +111,7 @@ def test_the_report_of_findings_leads_to_the_flagged_slices(
     assert study.revision.maxima is not None
     assert expected[0][1] == f"Probability: {100 * study.revision.maxima['any']:.2f} %"
 
-    viewer.open_study(study.uid, afresh=True)
-    viewer.show(study.description(Kind.STRUCTURED_REPORT))
-    viewer.decline()
+    viewer.open_report(study.uid, study.description(Kind.STRUCTURED_REPORT))
 
     assert viewer.until(lambda: _reading(viewer), expected[0].__eq__) == expected[0]
     assert _shows_something(viewer.settled(_shows_something))
@@ -128,9 +126,7 @@ def test_the_report_for_software_opens_too(viewer: Viewer, phantom_study: Study)
     image, probability = next(_measurements(report))
     instance = int(phantom_study.source[image].InstanceNumber)
 
-    viewer.open_study(phantom_study.uid, afresh=True)
-    viewer.show(phantom_study.description(Kind.SLICE_REPORT))
-    viewer.decline()
+    viewer.open_report(phantom_study.uid, phantom_study.description(Kind.SLICE_REPORT))
 
     written = viewer.until(viewer.written, bool)
     assert viewer.place().instance == instance

@@ -1,0 +1,36 @@
+"""The port of the node, opened once for all processes that take its connections."""
+
+import socket
+
+from node.errors import ConfigError
+from node.settings import Settings
+
+BACKLOG = 128
+"""Connections that wait to be taken."""
+
+
+def open_port(settings: Settings) -> socket.socket:
+    """Listen on the port of the node.
+
+    Connections wait here while no process takes them: one that is killed and started
+    again turns nobody away.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be opened.
+    """
+    host, port = settings.dicom.host, settings.dicom.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise cannot_listen(settings, error) from error
+
+
+def cannot_listen(settings: Settings, error: OSError) -> ConfigError:
+    """What to tell who has configured a port that cannot be opened."""
+    return ConfigError(
+        f"cannot listen on {settings.dicom.host}:{settings.dicom.port}: "
+        f"{error.strerror or error}; see [dicom] host and port"
+    )
