@@ -23,7 +23,14 @@ class Reconciling(Database):
 
     def under_way(self) -> list[Revision]:
         """Every revision whose files are still needed."""
-        return self.select_revisions(_revision.c.state.in_(UNDER_WAY), _revision.c.id, None)
+        return self.select_revisions(
+            sa.and_(
+                _revision.c.due_at > 0,  # each of them is due one day: so the index serves
+                _revision.c.state.in_(UNDER_WAY),
+            ),
+            _revision.c.id,
+            None,
+        )
 
     def known_paths(self, series: Collection[str]) -> set[str]:
         """Paths of all instances, also replaced ones, of series by their UIDs."""

@@ -5,6 +5,8 @@ have stood still too long. The sweeper looks for these alone, so its work grows
 with what is under way and not with what was ever seen.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -20,6 +22,7 @@ series = sa.Table(
     sa.Column("study_instance_uid", UID, nullable=False),
     sa.Column("series_instance_uid", UID, nullable=False),
     sa.UniqueConstraint("series_instance_uid", "study_instance_uid"),
+    sa.Index("series_of_study", "study_instance_uid"),
 )
 
 revision = sa.Table(
@@ -133,7 +136,7 @@ commitment_transaction = sa.Table(
     "commitment_transaction",
     metadata,
     sa.Column("transaction_uid", UID, primary_key=True),
-    sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False),
+    sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False, index=True),
 )
 
 # An object stands here from when it is asked for until it is heard of.
@@ -163,12 +166,19 @@ owed_report = sa.Table(
 
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
 
-# The word, not a parameter: only so a planner sees that the index below serves.
-is_sent = delivery.c.state == sa.literal_column("'sent'")
-sa.Index(
-    "delivery_sent",
-    delivery.c.destination,
-    delivery.c.first_tried_at,
-    sqlite_where=is_sent,
-    postgresql_where=is_sent,
-)
+
+def stands(table: sa.FromClause, state: str) -> sa.ColumnElement[bool]:
+    """Whether a row is in a state, such that a planner sees which index below serves."""
+    return table.c.state == sa.literal_column(f"'{state}'")  # the word, not a parameter
+
+
+def _index_in_state(name: str, state: str, *columns: sa.Column[Any]) -> None:
+    """An index of the few rows that are in a state, however many have passed it."""
+    where = stands(columns[0].table, state)
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+_index_in_state("revision_failed", "failed", revision.c.id)
+_index_in_state("delivery_waiting", "pending", delivery.c.destination, delivery.c.id)
+_index_in_state("delivery_given_up", "failed", delivery.c.destination, delivery.c.revision_id)
+_index_in_state("delivery_sent", "sent", delivery.c.destination, delivery.c.first_tried_at)

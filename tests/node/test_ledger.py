@@ -471,7 +471,7 @@ def test_a_notice_that_was_delivered_leaves_the_series_failed(ledger: Ledger) ->
     failed = make_failed(ledger)
     ledger.explain(failed, [NOTICE], ["pacs"], "")
     for delivery in take(ledger):
-        ledger.sent(delivery)
+        ledger.sent([(delivery, None)])
     assert found(ledger, failed.id).state is State.FAILED
 
 
@@ -579,7 +579,7 @@ def test_what_a_destination_did_not_take_for_too_long_is_given_up(
 
 def test_results_whose_files_are_gone_are_made_again(ledger: Ledger) -> None:
     revision = make_reported(ledger, "pacs")
-    ledger.sent(take(ledger)[0])
+    ledger.sent([(take(ledger)[0], None)])
     assert ledger.make_again(revision.id, "gone")
     assert not ledger.make_again(revision.id, "gone")
     assert take(ledger) == []
@@ -594,14 +594,14 @@ def test_a_revision_is_delivered_when_the_last_object_was_sent_everywhere(
     revision = make_reported(ledger, "pacs", "archive")
     rows = [*take(ledger), *take(ledger, "archive")]
     for row in rows[:-1]:
-        ledger.sent(row)
+        ledger.sent([(row, None)])
         assert found(ledger, revision.id).state is State.REPORTED
-    ledger.sent(rows[-1], "stored with warning 0xB000")
+    ledger.sent([(rows[-1], "stored with warning 0xB000")])
     assert found(ledger, revision.id).state is State.DELIVERED
     assert states(ledger, revision)[-1] is State.DELIVERED
     assert ledger.deliveries(revision)[-1].detail == "stored with warning 0xB000"
     assert take(ledger) == []
-    ledger.sent(rows[-1])
+    ledger.sent([(rows[-1], None)])
     assert states(ledger, revision).count(State.DELIVERED) == 1
 
 
@@ -627,11 +627,11 @@ def test_an_object_given_up_keeps_the_revision_from_being_delivered(
     revision = make_reported(ledger, "pacs")
     sent, lost = take(ledger)
     ledger.give_up(lost, "refused for 72 hours")
-    ledger.sent(sent)
+    ledger.sent([(sent, None)])
     assert found(ledger, revision.id).state is State.REPORTED
     clock.pass_s(1e6)
     assert take(ledger) == []
-    ledger.sent(lost)
+    ledger.sent([(lost, None)])
     assert ledger.deliveries(revision)[1].state is DeliveryState.FAILED
 
 
@@ -695,7 +695,7 @@ def test_what_was_not_delivered_is_sent_again_also_to_new_destinations(
 def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     revision = make_reported(ledger, "pacs")
     first, second = take(ledger)
-    ledger.sent(first)
+    ledger.sent([(first, None)])
     ledger.give_up(second, "gone")
     assert ledger.retry(found(ledger, revision.id), ["pacs"])
     assert [d.id for d in take(ledger)] == [second.id]
@@ -717,7 +717,7 @@ def test_dead_letters_are_what_has_failed_or_was_given_up(ledger: Ledger) -> Non
 
 def test_the_state_of_a_destination_is_told(ledger: Ledger, clock: Clock) -> None:
     revision = make_reported(ledger, "pacs", "archive", count=3)
-    ledger.sent(take(ledger)[0])
+    ledger.sent([(take(ledger)[0], None)])
     ledger.rest(hold(ledger, "archive"), clock.now + 40, "does not answer")
     ledger.give_up(ledger.deliveries(revision)[-1], "refused")
     archive, pacs = ledger.destinations()
@@ -744,7 +744,7 @@ def test_what_is_on_its_way_or_done_is_left_alone(ledger: Ledger, state: State) 
         taken = claim(ledger, revision)
     if state is State.DELIVERED:
         report(ledger, taken, "pacs", count=1)
-        ledger.sent(take(ledger)[0])
+        ledger.sent([(take(ledger)[0], None)])
     before = found(ledger, revision.id)
     assert before.state is state
     assert not ledger.retry(before, ["pacs"])
@@ -842,7 +842,7 @@ def test_the_last_two_objects_sent_at_the_same_time_make_a_revision_delivered(
 ) -> None:
     revision = make_reported(ledger, "pacs", "archive", count=1)
     (one,), (two,) = take(ledger), take(ledger, "archive")
-    meanwhile(ledger, lambda: ledger.sent(one), lambda: ledger.sent(two))
+    meanwhile(ledger, lambda: ledger.sent([(one, None)]), lambda: ledger.sent([(two, None)]))
     assert found(ledger, revision.id).state is State.DELIVERED
 
 
