@@ -638,5 +638,5 @@ def _unasked(destination: str, sent_since: float) -> sa.Select[tuple[int]]:
                 pending.c.state == DeliveryState.PENDING,
             ),
         )
-        .order_by(_delivery.c.id)
+        .order_by(_delivery.c.first_tried_at, _delivery.c.id)  # as the index gives them
     )

@@ -22,13 +22,13 @@ class Reconciling(Database):
     """Files that are gone, files that nobody knows, times that lie in the future."""
 
     def under_way(self) -> list[Revision]:
-        """Every revision whose files are still needed."""
+        """Every revision whose files are still needed, the longest due first."""
         return self.select_revisions(
             sa.and_(
                 _revision.c.due_at > 0,  # each of them is due one day: so the index serves
                 _revision.c.state.in_(UNDER_WAY),
             ),
-            _revision.c.id,
+            _revision.c.due_at,
             None,
         )
 

@@ -27,6 +27,7 @@ from node.ledger import (
     State,
     open_ledger,
     patiently,
+    schema,
 )
 from tests.conftest import Clock
 
@@ -425,6 +426,29 @@ def test_a_report_that_comes_twice_writes_once(ledger: Ledger) -> None:
     assert len(ledger.deliveries(taken.revision)) == 2
 
 
+def counted(ledger: Ledger, event: str, work: Callable[[], object]) -> int:
+    """How often something happens in the database meanwhile."""
+    seen: list[object] = []
+    sa.event.listen(ledger.engine, event, lambda *_: seen.append(event))
+    work()
+    return len(seen)
+
+
+def test_a_report_takes_as_many_statements_for_many_results_as_for_few(ledger: Ledger) -> None:
+    taken = [claim(ledger, make_ready(ledger, series)) for series in ("1.2.3.6", "1.2.3.7")]
+    few, many = (
+        counted(
+            ledger,
+            "before_cursor_execute",
+            lambda item=item, count=count: report(ledger, item, "pacs", "archive", count=count),
+        )
+        for item, count in zip(taken, (2, 44), strict=True)
+    )
+    assert many == few
+    assert len(ledger.deliveries(taken[1].revision)) == 88
+    assert [d.result for d in take(ledger, "archive")[2:]] == results(44)
+
+
 def test_the_predecessor_is_the_last_reported_revision_and_no_other(ledger: Ledger) -> None:
     first = make_reported(ledger)
     assert ledger.predecessor(first, "sr") is None
@@ -603,6 +627,37 @@ def test_a_revision_is_delivered_when_the_last_object_was_sent_everywhere(
     assert take(ledger) == []
     ledger.sent([(rows[-1], None)])
     assert states(ledger, revision).count(State.DELIVERED) == 1
+
+
+def test_objects_of_several_revisions_are_settled_in_one_transaction(ledger: Ledger) -> None:
+    first = make_reported_series(ledger, "1.2.3.6", "pacs")
+    second = make_reported_series(ledger, "1.2.3.7", "pacs")
+    third = make_reported_series(ledger, "1.2.3.8", "pacs")
+    *sent, left = take(ledger)
+    remarks = [None, "stored with warning 0xB000", None, None, "stored with warning 0x0107"]
+
+    commits = counted(ledger, "commit", lambda: ledger.sent(list(zip(sent, remarks, strict=True))))
+
+    assert commits == 1
+    for revision, state in (
+        (first, State.DELIVERED),
+        (second, State.DELIVERED),
+        (third, State.REPORTED),
+    ):
+        assert found(ledger, revision.id).state is state
+        assert states(ledger, revision).count(State.DELIVERED) == (state is State.DELIVERED)
+    settled = [d for r in (first, second, third) for d in ledger.deliveries(r)]
+    assert [(d.state, d.detail, d.attempts) for d in settled] == [
+        *((DeliveryState.SENT, remark, 1) for remark in remarks),
+        (DeliveryState.PENDING, None, 0),
+    ]
+    assert take(ledger) == [left]
+
+
+def test_settling_nothing_changes_nothing(ledger: Ledger) -> None:
+    revision = make_reported(ledger, "pacs")
+    ledger.sent([])
+    assert found(ledger, revision.id) == revision
 
 
 def test_an_object_that_was_not_taken_waits_for_its_time(ledger: Ledger, clock: Clock) -> None:
@@ -884,6 +939,31 @@ def test_what_was_written_is_there_when_the_ledger_is_opened_again(url: str) -> 
     second = open_ledger(url)
     assert found(second, revision.id) == revision
     second.close()
+
+
+def test_a_ledger_of_an_older_node_gets_the_indexes_that_it_lacks(url: str) -> None:
+    indexes = {index.name for table in schema.metadata.sorted_tables for index in table.indexes}
+
+    def there(ledger: Ledger) -> set[str | None]:
+        found = sa.inspect(ledger.engine).get_multi_indexes().values()
+        return {index["name"] for of_table in found for index in of_table}
+
+    first = open_ledger(url)
+    revision = make_reported(first, "pacs")
+    assert there(first) >= indexes
+    with first.engine.begin() as connection:
+        for name in indexes:
+            connection.execute(sa.text(f"DROP INDEX {name}"))
+    assert not there(first) & indexes
+    first.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_ledger(url), range(4)))
+
+    assert there(opened[0]) >= indexes
+    assert found(opened[0], revision.id) == revision
+    for ledger in opened:
+        ledger.close()
 
 
 def test_many_parts_that_open_an_empty_ledger_at_once_do_not_race(url: str) -> None:
