@@ -29,6 +29,12 @@ T = TypeVar("T")
 
 _READS = "ichnode_reads"
 
+_INDEXES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'index'",
+    "postgresql": "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()",
+}
+"""Asks for the names of all; SQLAlchemy's inspector takes ten times as long."""
+
 HINT_S = 5.0
 """A hint that was sent counts as lost after this time, seconds."""
 
@@ -77,8 +83,7 @@ def _alone(url: sa.URL) -> Iterator[None]:
 def _create_tables(engine: sa.Engine) -> None:
     with _changing(engine) as connection:
         schema.metadata.create_all(connection)
-        found = sa.inspect(connection).get_multi_indexes().values()
-        there = {index["name"] for indexes in found for index in indexes}
+        there = set(connection.execute(sa.text(_INDEXES[engine.dialect.name])).scalars())
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
             if index.name not in there:  # the tables are of an older node

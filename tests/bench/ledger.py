@@ -19,12 +19,12 @@ from tests.postgresql import Postgresql, binaries
 
 FEW, MANY = 1_000, 1_000_000
 GOAL = 0.9
-TIMES = 9
+TIMES = 11
 
 _INSTANCES, _RESULTS = 40, 44
 """Of a series that goes through while it is measured."""
 
-_AT_ONCE = 3
+_AT_ONCE = 5
 """Series in each turn."""
 
 _LONG_S = 3600.0
@@ -76,7 +76,7 @@ class Bench:
         self._next = filled.series
         self._received: list[int] = []
         chance = random.Random(7)
-        self._looked_at = [chance.randint(1, filled.series) for _ in range(10)]
+        self._looked_at = [chance.randint(1, filled.series) for _ in range(30)]
 
     def receive(self) -> float:
         """Images of new series come in; images/s."""
@@ -111,7 +111,7 @@ class Bench:
 
     def sweep(self) -> float:
         """All that the sweeper asks twice a second while nothing is due; times/s."""
-        sweeper, times = self._sweeper, 10
+        sweeper, times = self._sweeper, 30
 
         def sweep() -> None:
             for _ in range(times):
