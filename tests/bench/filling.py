@@ -12,7 +12,12 @@ SR = "1.2.840.10008.5.1.4.1.1.88.34"
 INTERVAL_S = 30.0
 """Between two series, seconds: a million are a year of a large hospital."""
 
-_SCANNERS = 16  # UIDs count up for each of them
+# UIDs come in no order, which is the worst case for the indexes of them.
+_ROOT, _FACTOR, _SIZE = "1.2.840.113619.2.55", 2_654_435_761, 2**32
+
+
+def _root(number: int) -> str:
+    return f"{_ROOT}.{number * _FACTOR % _SIZE}"
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,12 @@ class Filling:
     @staticmethod
     def study(number: int) -> str:
         """Study Instance UID of a series, from 1."""
-        return f"1.2.840.113619.2.55.{number % _SCANNERS}.{10**9 + number}.1"
+        return f"{_root(number)}.1"
 
     @staticmethod
     def uid(number: int) -> str:
         """Series Instance UID of a series, from 1."""
-        return f"1.2.840.113619.2.55.{number % _SCANNERS}.{10**9 + number}.2"
+        return f"{_root(number)}.2"
 
     def fill(self, url: str) -> None:
         """Make a ledger and fill it."""
@@ -74,8 +79,8 @@ class Filling:
 
     def _statements(self) -> list[str]:
         at = f"({self.until} - {INTERVAL_S} * ({self.series} - i))"
-        scanner = f"'1.2.840.113619.2.55.' || (i % {_SCANNERS}) || '.' || ({10**9} + i)"
-        study, series = f"{scanner} || '.1'", f"{scanner} || '.2'"
+        root = f"'{_ROOT}.' || (i * {_FACTOR} % {_SIZE})"
+        study, series = f"{root} || '.1'", f"{root} || '.2'"
         folder = f"{study} || '/' || {series} || '/'"
         labels = ("any", "epidural", "intraparenchymal", "intraventricular", "subdural")
         maxima = ", ".join(f'"{label}": 0.03125{n}' for n, label in enumerate(labels))
@@ -97,9 +102,9 @@ class Filling:
                 "instance",
                 self.series,
                 self.instances,
-                f"{instance_id}, i, {scanner} || '.3.' || k, '{CT}', {digest}, "
-                f"{folder} || {scanner} || '.3.' || k || '.c0ffeec0ffeec0ff.dcm', "
-                f"'SCANNER' || (i % {_SCANNERS}), {at}, 1, NULL",
+                f"{instance_id}, i, {root} || '.3.' || k, '{CT}', {digest}, "
+                f"{folder} || {root} || '.3.' || k || '.c0ffeec0ffeec0ff.dcm', "
+                f"'SCANNER', {at}, 1, NULL",
             ),
             _insert(
                 "event",
@@ -111,7 +116,7 @@ class Filling:
                 "result",
                 self.series,
                 self.results,
-                f"{result_id}, i, 'sr', {scanner} || '.4', '{SR}', {scanner} || '.4.' || k, "
+                f"{result_id}, i, 'sr', {root} || '.4', '{SR}', {root} || '.4.' || k, "
                 f"{folder} || 'r1/' || k || '.dcm'",
             ),
             *(
@@ -133,7 +138,7 @@ class Filling:
                 1,
                 f"i, 'archive', 'heard', 1, {at} + 20, NULL, NULL",
             ),
-            _insert("commitment_transaction", self.series, 1, f"{scanner} || '.5', i"),
+            _insert("commitment_transaction", self.series, 1, f"{root} || '.5', i"),
             "INSERT INTO destination VALUES ('pacs', NULL, NULL, 0, NULL, NULL), "
             "('archive', NULL, NULL, 0, NULL, NULL)",
         ]
