@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydicom.uid import generate_uid
 
 from node.ledger import schema
-from node.ledger.database import MOST_AT_ONCE, Database, some, utc
+from node.ledger.database import MOST_AT_ONCE, Database, latest, some, utc
 from node.ledger.records import DeliveryState, Instance, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -597,8 +597,8 @@ class Committing(Database):
         with self.reading() as connection:  # almost always there is none: no lock for that
             ahead = connection.execute(
                 sa.select(
-                    sa.exists().where(_commitment.c.due_at > now + longest_s)
-                    | sa.exists().where(_owed.c.due_at > now + longest_s)
+                    (latest(_commitment.c.due_at) > now + longest_s)
+                    | (latest(_owed.c.due_at) > now + longest_s)
                 )
             ).scalar()
         if not ahead:

@@ -55,6 +55,8 @@ def open_database(url: str) -> sa.Engine:
         engine = sa.create_engine(parsed, pool_pre_ping=True)
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
+        else:
+            _tune_postgresql(engine)
         with _alone(parsed):
             _create_tables(engine)
     except (SQLAlchemyError, OSError) as error:
@@ -120,6 +122,15 @@ def _tune_sqlite(engine: sa.Engine) -> None:
         # A reader that turns writer fails under WAL; so writers take the lock at once.
         reads = connection.get_execution_options().get(_READS, False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _tune_postgresql(engine: sa.Engine) -> None:
+    """Never compile a query: each reads a few rows, however many its planner expects."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.execute("SET jit = off")
+        connection.commit()
 
 
 class Database:
@@ -343,6 +354,11 @@ def counts_for(revision: sa.FromClause, instance: sa.FromClause) -> sa.ColumnEle
         instance.c.from_revision <= revision.c.number,
         sa.or_(instance.c.to_revision.is_(None), instance.c.to_revision > revision.c.number),
     )
+
+
+def latest(column: sa.ColumnElement[float]) -> sa.ScalarSelect[float]:
+    """The latest time in a column: the end of its index."""
+    return sa.select(sa.func.max(column)).where(column.is_not(None)).scalar_subquery()
 
 
 def some(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -44,7 +44,6 @@ revision = sa.Table(
     sa.Column("updated_at", Seconds, nullable=False),
     sa.Column("due_at", Seconds),
     sa.UniqueConstraint("series_id", "number"),
-    sa.Index("revision_due", "due_at"),
     sa.Index("revision_updated", "updated_at"),
 )
 
@@ -102,7 +101,6 @@ delivery = sa.Table(
     sa.Column("detail", sa.Text),
     sa.UniqueConstraint("result_id", "destination"),
     sa.Index("delivery_of_revision", "revision_id", "destination"),
-    sa.Index("delivery_due", "next_try_at"),
 )
 
 # One sender at a time holds a destination; one that is ill rests, and holds no other up.
@@ -129,7 +127,6 @@ commitment = sa.Table(
     sa.Column("since", Seconds, nullable=False),
     sa.Column("due_at", Seconds),
     sa.Column("detail", sa.Text),
-    sa.Index("commitment_due", "due_at"),
 )
 
 commitment_transaction = sa.Table(
@@ -161,7 +158,6 @@ owed_report = sa.Table(
     sa.Column("due_at", Seconds),
     sa.Column("detail", sa.Text),
     sa.UniqueConstraint("requestor", "transaction_uid"),
-    sa.Index("owed_report_due", "due_at"),
 )
 
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
@@ -172,13 +168,30 @@ def stands(table: sa.FromClause, state: str) -> sa.ColumnElement[bool]:
     return table.c.state == sa.literal_column(f"'{state}'")  # the word, not a parameter
 
 
-def _index_in_state(name: str, state: str, *columns: sa.Column[Any]) -> None:
-    """An index of the few rows that are in a state, however many have passed it."""
-    where = stands(columns[0].table, state)
+def _index_where(where: sa.ColumnElement[bool], name: str, *columns: sa.Column[Any]) -> None:
+    """An index of the few rows that something is to be done with, however many are done.
+
+    Even a planner without statistics sees that it is small.
+    """
     sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
-_index_in_state("revision_failed", "failed", revision.c.id)
-_index_in_state("delivery_waiting", "pending", delivery.c.destination, delivery.c.id)
-_index_in_state("delivery_given_up", "failed", delivery.c.destination, delivery.c.revision_id)
-_index_in_state("delivery_sent", "sent", delivery.c.destination, delivery.c.first_tried_at)
+for _name, _due in (
+    ("revision_due", revision.c.due_at),
+    ("delivery_due", delivery.c.next_try_at),
+    ("commitment_due", commitment.c.due_at),
+    ("owed_report_due", owed_report.c.due_at),
+):
+    _index_where(_due.is_not(None), _name, _due)
+
+_index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
+_index_where(stands(delivery, "pending"), "delivery_waiting", delivery.c.destination, delivery.c.id)
+_index_where(
+    stands(delivery, "failed"),
+    "delivery_given_up",
+    delivery.c.destination,
+    delivery.c.revision_id,
+)
+_index_where(
+    stands(delivery, "sent"), "delivery_sent", delivery.c.destination, delivery.c.first_tried_at
+)

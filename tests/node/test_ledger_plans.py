@@ -18,8 +18,11 @@ GROWING = {
     *("series", "revision", "instance", "event", "result", "delivery"),
     *("commitment", "commitment_transaction", "owed_report"),
 }
-SMALL_INDEXES = {"revision_failed", "delivery_waiting", "delivery_given_up"}
-"""Of rows in a state that they leave again: may be read from end to end."""
+SMALL_INDEXES = {
+    *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
+    *("revision_failed", "delivery_waiting", "delivery_given_up"),
+}
+"""Of rows that something is to be done with: may be read from end to end."""
 
 IN_ORDER = {"revision_updated"}
 """Read from its end on, as far as a limit."""
