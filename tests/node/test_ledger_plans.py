@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from node.ledger import Instance, Ledger, Reference, Result, Revision, State, open_ledger
+from node.ledger import Instance, Ledger, Reference, Result, Revision, State, open_ledger, schema
 from tests.bench.filling import CT, SR, Filling
 from tests.conftest import Clock
 
@@ -23,6 +23,8 @@ SMALL_INDEXES = {
     *("revision_failed", "delivery_waiting", "delivery_given_up"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
+
+_KEYS = sa.PrimaryKeyConstraint | sa.UniqueConstraint
 
 IN_ORDER = {"revision_updated"}
 """Read from its end on, as far as a limit."""
@@ -257,6 +259,14 @@ def test_no_table_that_grows_is_read_from_end_to_end(large: Ledger, clock: Clock
             )
             connection.execute(sa.text("DELETE FROM instance WHERE sender = 'SCANNER'"))
     assert {name: scans for name, scans in read.items() if scans} == {}
+
+
+def test_rows_that_point_to_another_one_are_found_when_it_is_deleted() -> None:
+    for table in schema.metadata.sorted_tables:
+        keys = [index.columns for index in table.indexes]
+        keys += [c.columns for c in table.constraints if isinstance(c, _KEYS)]
+        begins = {next(iter(key)).name for key in keys}
+        assert {key.parent.name for key in table.foreign_keys} <= begins, table.name
 
 
 def test_a_read_from_end_to_end_is_seen(large: Ledger) -> None:
