@@ -10,7 +10,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
 INTERVAL_S = 30.0
-"""Between two series, seconds: a million are a year of a large hospital."""
+"""Between two series, seconds: a million are a year without a pause."""
 
 # UIDs come in no order, which is the worst case for the indexes of them.
 _ROOT, _FACTOR, _SIZE = "1.2.840.113619.2.55", 2_654_435_761, 2**32
