@@ -122,7 +122,7 @@ class Deliverer:
                         if refusal.is_out_of_resources:
                             raise  # the next object would fare no better
                     else:
-                        self.ledger.sent(delivery, remark)
+                        self.ledger.sent([(delivery, remark)])
                         stored.append(failed.pop())
                         yield delivery
         finally:

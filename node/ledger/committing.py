@@ -1,7 +1,7 @@
 """What storage commitment does to the ledger: for objects sent, and for instances received."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydicom.uid import generate_uid
 
 from node.ledger import schema
-from node.ledger.database import MOST_AT_ONCE, Database, utc
+from node.ledger.database import MOST_AT_ONCE, Database, latest, some, utc
 from node.ledger.records import DeliveryState, Instance, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -337,7 +337,7 @@ class Committing(Database):
             lost = [r for r in awaited if r.uid in failed]
             self._commit(connection, safe)
             self._send_again(connection, lost, row.destination, failed, pause_after, give_up_s, now)
-            for ids in _some([*safe, *(r.id for r in lost)]):
+            for ids in some([*safe, *(r.id for r in lost)]):
                 connection.execute(sa.delete(_reference).where(_reference.c.delivery_id.in_(ids)))
             connection.execute(
                 sa.update(_commitment)
@@ -377,7 +377,7 @@ class Committing(Database):
         ).all()
 
     def _commit(self, connection: sa.Connection, delivery_ids: Sequence[int]) -> None:
-        for ids in _some(delivery_ids):
+        for ids in some(delivery_ids):
             connection.execute(
                 sa.update(_delivery)
                 .where(_delivery.c.id.in_(ids))
@@ -553,7 +553,7 @@ class Committing(Database):
         """Instances that count, by SOP Instance UID; one UID may stand in several series."""
         found: dict[str, list[Instance]] = defaultdict(list)
         with self.reading() as connection:
-            for uids in _some(sop_instance_uids):
+            for uids in some(sop_instance_uids):
                 rows = connection.execute(
                     sa.select(
                         _instance,
@@ -597,8 +597,8 @@ class Committing(Database):
         with self.reading() as connection:  # almost always there is none: no lock for that
             ahead = connection.execute(
                 sa.select(
-                    sa.exists().where(_commitment.c.due_at > now + longest_s)
-                    | sa.exists().where(_owed.c.due_at > now + longest_s)
+                    (latest(_commitment.c.due_at) > now + longest_s)
+                    | (latest(_owed.c.due_at) > now + longest_s)
                 )
             ).scalar()
         if not ahead:
@@ -628,7 +628,7 @@ def _unasked(destination: str, sent_since: float) -> sa.Select[tuple[int]]:
     return (
         sa.select(_delivery.c.id)
         .where(
-            schema.is_sent,
+            schema.stands(_delivery, DeliveryState.SENT),
             _delivery.c.destination == destination,
             _delivery.c.first_tried_at >= sent_since,
             ~sa.exists().where(_reference.c.delivery_id == _delivery.c.id),
@@ -638,11 +638,5 @@ def _unasked(destination: str, sent_since: float) -> sa.Select[tuple[int]]:
                 pending.c.state == DeliveryState.PENDING,
             ),
         )
-        .order_by(_delivery.c.id)
+        .order_by(_delivery.c.first_tried_at, _delivery.c.id)  # as the index gives them
     )
-
-
-def _some(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """A few at a time: databases bound the number of parameters."""
-    for begin in range(0, len(items), MOST_AT_ONCE):
-        yield items[begin : begin + MOST_AT_ONCE]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -25,7 +25,22 @@ from node.ledger.records import (
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
+T = TypeVar("T")
+
 _READS = "ichnode_reads"
+
+_INDEXES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'index'",
+    "postgresql": "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()",
+}
+"""Asks for the names of all; SQLAlchemy's inspector takes ten times as long."""
+
+_VACUUM = {
+    "revision": "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, "
+    "vacuum_index_cleanup = on",
+    "delivery": "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000",
+}
+"""Of tables whose rows change often: some tens of series leave so much behind."""
 
 HINT_S = 5.0
 """A hint that was sent counts as lost after this time, seconds."""
@@ -47,6 +62,8 @@ def open_database(url: str) -> sa.Engine:
         engine = sa.create_engine(parsed, pool_pre_ping=True)
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine)
+        else:
+            _tune_postgresql(engine)
         with _alone(parsed):
             _create_tables(engine)
     except (SQLAlchemyError, OSError) as error:
@@ -73,11 +90,43 @@ def _alone(url: sa.URL) -> Iterator[None]:
 
 
 def _create_tables(engine: sa.Engine) -> None:
+    with _changing(engine) as connection:
+        schema.metadata.create_all(connection)
+        there = set(connection.execute(sa.text(_INDEXES[engine.dialect.name])).scalars())
+    for table in schema.metadata.sorted_tables:
+        for index in table.indexes:
+            if index.name not in there:  # the tables are of an older node
+                # A transaction each: writers wait for one table at a time.
+                with _changing(engine) as connection:
+                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+    if engine.dialect.name == "postgresql":
+        _have_tidied(engine)
+
+
+def _have_tidied(engine: sa.Engine) -> None:
+    """Have the server vacuum by what was changed, not by how much there is.
+
+    What is due is found at the end of what was due before: by default as many dead rows
+    as a fifth of all would lie there first. What an administrator has set is left alone.
+    """
+    untouched = sa.text(
+        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
+        "AND relkind = 'r' AND reloptions IS NULL"
+    )
+    with _changing(engine) as connection:
+        names = set(connection.execute(untouched).scalars())
+        for name, options in _VACUUM.items():
+            if name in names:
+                connection.execute(sa.text(f"ALTER TABLE {name} SET ({options})"))
+
+
+@contextmanager
+def _changing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Two parts of the node that start together must not race for the tables."""
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
-            # Two parts of the node that start together must not race for the tables.
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ichnode'))"))
-        schema.metadata.create_all(connection)
+        yield connection
 
 
 def _tune_sqlite(engine: sa.Engine) -> None:
@@ -99,6 +148,15 @@ def _tune_sqlite(engine: sa.Engine) -> None:
         # A reader that turns writer fails under WAL; so writers take the lock at once.
         reads = connection.get_execution_options().get(_READS, False)
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _tune_postgresql(engine: sa.Engine) -> None:
+    """Never compile a query: each reads a few rows, however many its planner expects."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.execute("SET jit = off")
+        connection.commit()
 
 
 class Database:
@@ -172,52 +230,54 @@ class Database:
         now: float,
     ) -> None:
         """Write down results of a revision and plan that they go to destinations."""
-        for item in results:
-            known = connection.execute(
-                sa.select(schema.result.c.id).where(
-                    schema.result.c.revision_id == revision_id,
-                    schema.result.c.sop_instance_uid == item.sop_instance_uid,
-                )
-            ).scalar()
-            result_id = (
-                known
-                or connection.execute(
-                    sa.insert(schema.result)
-                    .values(
-                        revision_id=revision_id,
-                        kind=item.kind,
-                        series_instance_uid=item.series_instance_uid,
-                        sop_class_uid=item.sop_class_uid,
-                        sop_instance_uid=item.sop_instance_uid,
-                        path=str(item.path),
-                    )
-                    .returning(schema.result.c.id)
-                ).scalar_one()
+        columns = schema.result.c
+        of_revision = sa.select(columns.sop_instance_uid, columns.id).where(
+            columns.revision_id == revision_id
+        )
+        ids = {row.sop_instance_uid: row.id for row in connection.execute(of_revision)}
+        new = {item.sop_instance_uid: item for item in results if item.sop_instance_uid not in ids}
+        if new:
+            added = connection.execute(
+                sa.insert(schema.result).returning(columns.sop_instance_uid, columns.id),
+                [
+                    {
+                        "revision_id": revision_id,
+                        "kind": item.kind,
+                        "series_instance_uid": item.series_instance_uid,
+                        "sop_class_uid": item.sop_class_uid,
+                        "sop_instance_uid": item.sop_instance_uid,
+                        "path": str(item.path),
+                    }
+                    for item in new.values()
+                ],
             )
-            self.plan(connection, revision_id, result_id, destinations, now)
+            ids.update({row.sop_instance_uid: row.id for row in added})
+        result_ids = [ids[item.sop_instance_uid] for item in results]
+        self.plan(connection, revision_id, result_ids, destinations, now)
 
     def plan(
         self,
         connection: sa.Connection,
         revision_id: int,
-        result_id: int,
+        result_ids: Sequence[int],
         destinations: Sequence[str],
         now: float,
     ) -> None:
-        """Plan that a result goes to destinations, where that is not planned yet."""
-        for destination in destinations:
-            connection.execute(
-                self.insert(_delivery)
-                .values(
-                    revision_id=revision_id,
-                    result_id=result_id,
-                    destination=destination,
-                    state=DeliveryState.PENDING,
-                    attempts=0,
-                    next_try_at=now,
-                )
-                .on_conflict_do_nothing()
-            )
+        """Plan that results go to destinations, where that is not planned yet."""
+        planned = [
+            {
+                "revision_id": revision_id,
+                "result_id": result_id,
+                "destination": destination,
+                "state": DeliveryState.PENDING,
+                "attempts": 0,
+                "next_try_at": now,
+            }
+            for result_id in result_ids
+            for destination in destinations
+        ]
+        if planned:
+            connection.execute(self.insert(_delivery).on_conflict_do_nothing(), planned)
 
     def drop_unsent(self, connection: sa.Connection, revision_id: int) -> None:
         """Forget the deliveries of a revision that were not sent: what comes takes their place."""
@@ -320,6 +380,17 @@ def counts_for(revision: sa.FromClause, instance: sa.FromClause) -> sa.ColumnEle
         instance.c.from_revision <= revision.c.number,
         sa.or_(instance.c.to_revision.is_(None), instance.c.to_revision > revision.c.number),
     )
+
+
+def latest(column: sa.ColumnElement[float]) -> sa.ScalarSelect[float]:
+    """The latest time in a column: the end of its index."""
+    return sa.select(sa.func.max(column)).where(column.is_not(None)).scalar_subquery()
+
+
+def some(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """A few at a time: databases bound the number of parameters."""
+    for begin in range(0, len(items), MOST_AT_ONCE):
+        yield items[begin : begin + MOST_AT_ONCE]
 
 
 def utc(seconds: float) -> datetime:

@@ -1,17 +1,19 @@
 """What deliver does to the ledger."""
 
 import secrets
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import MOST_AT_ONCE, Database
+from node.ledger.database import MOST_AT_ONCE, Database, some
 from node.ledger.records import Delivery, DeliveryState, State
 
 _revision, _delivery, _destination = schema.revision, schema.delivery, schema.destination
+_is_waiting = schema.stands(_delivery, DeliveryState.PENDING)
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,8 @@ class Delivering(Database):
             connection.execute(
                 sa.update(_delivery)
                 .where(
+                    _is_waiting,
                     _delivery.c.destination == hold.destination,
-                    _delivery.c.state == DeliveryState.PENDING,
                     _delivery.c.next_try_at <= now,
                 )
                 .values(
@@ -141,24 +143,30 @@ class Delivering(Database):
         """What waits to be sent to a destination, the longest first."""
         return self.select_deliveries(
             sa.and_(
+                _is_waiting,
                 _delivery.c.destination == destination,
-                _delivery.c.state == DeliveryState.PENDING,
                 _delivery.c.next_try_at <= self.clock(),
             ),
             limit,
         )
 
-    def sent(self, delivery: Delivery, detail: str | None = None) -> None:
-        """Note that a destination has stored an object; the last one makes it delivered."""
-        self._settle(delivery, state=DeliveryState.SENT, next_try_at=None, detail=detail)
+    def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> None:
+        """Note that a destination has stored objects; the last one makes a revision delivered.
+
+        Parameters
+        ----------
+        deliveries : sequence of tuple
+            Each with what the destination remarked.
+        """
+        self._settle(deliveries, state=DeliveryState.SENT, next_try_at=None)
 
     def try_again(self, delivery: Delivery, at: float, detail: str) -> None:
         """Note that an object was not taken and when to send it again, seconds since 1970."""
-        self._settle(delivery, next_try_at=at, detail=detail)
+        self._settle([(delivery, detail)], next_try_at=at)
 
     def give_up(self, delivery: Delivery, detail: str) -> None:
         """Note that an object is not sent any more until somebody says `retry`."""
-        self._settle(delivery, state=DeliveryState.FAILED, next_try_at=None, detail=detail)
+        self._settle([(delivery, detail)], state=DeliveryState.FAILED, next_try_at=None)
 
     def give_up_older(self, destination: str, since: float, detail: str) -> int:
         """Give up what was tried first before a time, seconds since 1970; how much it was."""
@@ -166,8 +174,8 @@ class Delivering(Database):
             done = connection.execute(
                 sa.update(_delivery)
                 .where(
+                    _is_waiting,
                     _delivery.c.destination == destination,
-                    _delivery.c.state == DeliveryState.PENDING,
                     _delivery.c.first_tried_at < since,
                 )
                 .values(state=DeliveryState.FAILED, next_try_at=None, detail=detail)
@@ -195,36 +203,43 @@ class Delivering(Database):
             self.drop_unsent(connection, revision_id)
         return True
 
-    def _settle(self, delivery: Delivery, **values: Any) -> None:
+    def _settle(self, deliveries: Sequence[tuple[Delivery, str | None]], **values: Any) -> None:
         now = self.clock()
-        open_rows = sa.select(_delivery.c.id).where(
-            _delivery.c.revision_id == delivery.revision_id,
+        by_detail: dict[str | None, list[int]] = defaultdict(list)
+        for delivery, detail in deliveries:
+            by_detail[detail].append(delivery.id)
+        revision_ids = sorted({delivery.revision_id for delivery, _ in deliveries})
+        is_open = sa.exists().where(
+            _delivery.c.revision_id == _revision.c.id,
             _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
         )
         with self.engine.begin() as connection:
             # One at a time: of two that settle the last rows, the second must see the first.
-            connection.execute(
-                sa.select(_revision.c.id)
-                .where(_revision.c.id == delivery.revision_id)
-                .with_for_update()
-            )
-            connection.execute(
-                sa.update(_delivery)
-                .where(_delivery.c.id == delivery.id, _delivery.c.state == DeliveryState.PENDING)
-                .values(
-                    attempts=_delivery.c.attempts + 1,
-                    first_tried_at=sa.func.coalesce(_delivery.c.first_tried_at, now),
-                    **values,
+            for ids in some(revision_ids):
+                connection.execute(
+                    sa.select(_revision.c.id)
+                    .where(_revision.c.id.in_(ids))
+                    .order_by(_revision.c.id)  # or two wait for each other
+                    .with_for_update()
                 )
-            )
-            moved = connection.execute(
-                sa.update(_revision)
-                .where(
-                    _revision.c.id == delivery.revision_id,
-                    _revision.c.state == State.REPORTED,
-                    ~open_rows.exists(),
-                )
-                .values(state=State.DELIVERED, updated_at=now)
-            )
-            if moved.rowcount == 1:
-                self.note(connection, delivery.revision_id, State.DELIVERED, None, now)
+            for detail, delivery_ids in by_detail.items():
+                for ids in some(delivery_ids):
+                    connection.execute(
+                        sa.update(_delivery)
+                        .where(_delivery.c.id.in_(ids), _delivery.c.state == DeliveryState.PENDING)
+                        .values(
+                            attempts=_delivery.c.attempts + 1,
+                            first_tried_at=sa.func.coalesce(_delivery.c.first_tried_at, now),
+                            detail=detail,
+                            **values,
+                        )
+                    )
+            for ids in some(revision_ids):
+                moved = connection.execute(
+                    sa.update(_revision)
+                    .where(_revision.c.id.in_(ids), _revision.c.state == State.REPORTED, ~is_open)
+                    .values(state=State.DELIVERED, updated_at=now)
+                    .returning(_revision.c.id)
+                ).scalars()
+                for revision_id in sorted(moved):
+                    self.note(connection, revision_id, State.DELIVERED, None, now)

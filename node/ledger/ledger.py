@@ -48,10 +48,11 @@ class Ledger(Receiving, Assembling, Analyzing, Delivering, Committing, Reconcili
             return False
         with self.engine.begin() as connection:
             results = connection.execute(
-                sa.select(schema.result.c.id).where(schema.result.c.revision_id == revision.id)
+                sa.select(schema.result.c.id)
+                .where(schema.result.c.revision_id == revision.id)
+                .order_by(schema.result.c.id)
             ).scalars()
-            for result_id in results:
-                self.plan(connection, revision.id, result_id, destinations, now)
+            self.plan(connection, revision.id, list(results), destinations, now)
             again = connection.execute(
                 sa.update(_delivery)
                 .where(

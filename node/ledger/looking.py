@@ -19,6 +19,8 @@ from node.ledger.records import (
 )
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+_is_waiting = schema.stands(_delivery, DeliveryState.PENDING)
+_is_given_up = schema.stands(_delivery, DeliveryState.FAILED)
 
 
 class Looking(Database):
@@ -30,13 +32,12 @@ class Looking(Database):
 
     def find(self, uid: str) -> list[Revision]:
         """All revisions of a study or a series, in order."""
+        ids = [
+            sa.select(schema.series.c.id).where(column == uid)
+            for column in (schema.series.c.series_instance_uid, schema.series.c.study_instance_uid)
+        ]
         return self.select_revisions(
-            sa.or_(
-                schema.series.c.series_instance_uid == uid,
-                schema.series.c.study_instance_uid == uid,
-            ),
-            _revision.c.id,
-            MOST_AT_ONCE,
+            _revision.c.series_id.in_(sa.union(*ids)), _revision.c.id, MOST_AT_ONCE
         )
 
     def instances(self, revision: Revision) -> list[Instance]:
@@ -148,51 +149,46 @@ class Looking(Database):
         destination : str, optional
             Only those of which a delivery to it was given up.
         """
-        given_up = sa.exists().where(
-            _delivery.c.revision_id == _revision.c.id, _delivery.c.state == DeliveryState.FAILED
-        )
-        condition: sa.ColumnElement[bool]
+        given_up = sa.select(_delivery.c.revision_id).where(_is_given_up)
         if destination is not None:
-            condition = given_up.where(_delivery.c.destination == destination)
+            condition = _revision.c.id.in_(given_up.where(_delivery.c.destination == destination))
         else:
-            failed = sa.and_(
-                _revision.c.state == State.FAILED,
+            failed = sa.select(_revision.c.id).where(
+                schema.stands(_revision, State.FAILED),
                 # What is left of such a series must not be judged as if it were all of it.
                 _revision.c.reason != INSTANCE_LOST,
             )
-            condition = sa.or_(failed, given_up)
+            condition = _revision.c.id.in_(sa.union(failed, given_up))
         return self.select_revisions(condition, _revision.c.id, None)
 
     def destinations(self) -> list[DestinationState]:
-        """How each destination is that something was ever planned for, by name."""
-        counts = (
-            sa.select(
-                _delivery.c.destination.label("name"),
-                sa.func.sum(
-                    sa.case((_delivery.c.state == DeliveryState.PENDING, 1), else_=0)
-                ).label("waiting"),
-                sa.func.sum(sa.case((_delivery.c.state == DeliveryState.FAILED, 1), else_=0)).label(
-                    "given_up"
-                ),
-            )
-            .group_by(_delivery.c.destination)
-            .subquery()
-        )
-        known = schema.destination
+        """How each destination is that was ever sent to or that something is planned for."""
         with self.reading() as connection:
-            rows = connection.execute(
-                sa.select(counts, known.c.failures, known.c.rests_until, known.c.detail)
-                .outerjoin(known, known.c.name == counts.c.name)
-                .order_by(counts.c.name)
-            ).all()
-        return [
-            DestinationState(
-                row.name,
-                int(row.waiting),
-                int(row.given_up),
-                row.failures or 0,
-                None if row.rests_until is None else utc(row.rests_until),
-                row.detail,
+            waiting = _by_destination(connection, _is_waiting)
+            given_up = _by_destination(connection, _is_given_up)
+            known = {row.name: row for row in connection.execute(sa.select(schema.destination))}
+        found = []
+        for name in sorted({*waiting, *given_up, *known}):
+            row = known.get(name)
+            rests_until = None if row is None else row.rests_until
+            found.append(
+                DestinationState(
+                    name,
+                    waiting.get(name, 0),
+                    given_up.get(name, 0),
+                    0 if row is None else row.failures,
+                    None if rests_until is None else utc(rests_until),
+                    None if row is None else row.detail,
+                )
             )
-            for row in rows
-        ]
+        return found
+
+
+def _by_destination(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
+    """How many deliveries meet a condition, by destination."""
+    counted = (
+        sa.select(_delivery.c.destination, sa.func.count().label("objects"))
+        .where(condition)
+        .group_by(_delivery.c.destination)
+    )
+    return {row.destination: row.objects for row in connection.execute(counted)}

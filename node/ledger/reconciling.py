@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import Database
+from node.ledger.database import Database, latest
 from node.ledger.records import DeliveryState, Instance, Revision, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -22,8 +22,15 @@ class Reconciling(Database):
     """Files that are gone, files that nobody knows, times that lie in the future."""
 
     def under_way(self) -> list[Revision]:
-        """Every revision whose files are still needed."""
-        return self.select_revisions(_revision.c.state.in_(UNDER_WAY), _revision.c.id, None)
+        """Every revision whose files are still needed, the longest due first."""
+        return self.select_revisions(
+            sa.and_(
+                _revision.c.due_at > 0,  # each of them is due one day: so the index serves
+                _revision.c.state.in_(UNDER_WAY),
+            ),
+            _revision.c.due_at,
+            None,
+        )
 
     def known_paths(self, series: Collection[str]) -> set[str]:
         """Paths of all instances, also replaced ones, of series by their UIDs."""
@@ -103,10 +110,10 @@ class Reconciling(Database):
         with self.reading() as connection:  # almost always there is none: no lock for that
             ahead = connection.execute(
                 sa.select(
-                    sa.exists().where(_revision.c.due_at > now + revision_s)
-                    | sa.exists().where(_delivery.c.next_try_at > now + delivery_s)
-                    | sa.exists().where(_destination.c.rests_until > now + delivery_s)
-                    | sa.exists().where(_destination.c.held_until > now + delivery_s)
+                    (latest(_revision.c.due_at) > now + revision_s)
+                    | (latest(_delivery.c.next_try_at) > now + delivery_s)
+                    | (latest(_destination.c.rests_until) > now + delivery_s)
+                    | (latest(_destination.c.held_until) > now + delivery_s)
                 )
             ).scalar()
         if not ahead:

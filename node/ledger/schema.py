@@ -5,6 +5,8 @@ have stood still too long. The sweeper looks for these alone, so its work grows
 with what is under way and not with what was ever seen.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -20,6 +22,7 @@ series = sa.Table(
     sa.Column("study_instance_uid", UID, nullable=False),
     sa.Column("series_instance_uid", UID, nullable=False),
     sa.UniqueConstraint("series_instance_uid", "study_instance_uid"),
+    sa.Index("series_of_study", "study_instance_uid"),
 )
 
 revision = sa.Table(
@@ -41,7 +44,6 @@ revision = sa.Table(
     sa.Column("updated_at", Seconds, nullable=False),
     sa.Column("due_at", Seconds),
     sa.UniqueConstraint("series_id", "number"),
-    sa.Index("revision_due", "due_at"),
     sa.Index("revision_updated", "updated_at"),
 )
 
@@ -99,7 +101,6 @@ delivery = sa.Table(
     sa.Column("detail", sa.Text),
     sa.UniqueConstraint("result_id", "destination"),
     sa.Index("delivery_of_revision", "revision_id", "destination"),
-    sa.Index("delivery_due", "next_try_at"),
 )
 
 # One sender at a time holds a destination; one that is ill rests, and holds no other up.
@@ -126,14 +127,13 @@ commitment = sa.Table(
     sa.Column("since", Seconds, nullable=False),
     sa.Column("due_at", Seconds),
     sa.Column("detail", sa.Text),
-    sa.Index("commitment_due", "due_at"),
 )
 
 commitment_transaction = sa.Table(
     "commitment_transaction",
     metadata,
     sa.Column("transaction_uid", UID, primary_key=True),
-    sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False),
+    sa.Column("commitment_id", sa.ForeignKey("commitment.id"), nullable=False, index=True),
 )
 
 # An object stands here from when it is asked for until it is heard of.
@@ -158,17 +158,40 @@ owed_report = sa.Table(
     sa.Column("due_at", Seconds),
     sa.Column("detail", sa.Text),
     sa.UniqueConstraint("requestor", "transaction_uid"),
-    sa.Index("owed_report_due", "due_at"),
 )
 
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
 
-# The word, not a parameter: only so a planner sees that the index below serves.
-is_sent = delivery.c.state == sa.literal_column("'sent'")
-sa.Index(
-    "delivery_sent",
+
+def stands(table: sa.FromClause, state: str) -> sa.ColumnElement[bool]:
+    """Whether a row is in a state, such that a planner sees which index below serves."""
+    return table.c.state == sa.literal_column(f"'{state}'")  # the word, not a parameter
+
+
+def _index_where(where: sa.ColumnElement[bool], name: str, *columns: sa.Column[Any]) -> None:
+    """An index of the few rows that something is to be done with, however many are done.
+
+    Even a planner without statistics sees that it is small.
+    """
+    sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+for _name, _due in (
+    ("revision_due", revision.c.due_at),
+    ("delivery_due", delivery.c.next_try_at),
+    ("commitment_due", commitment.c.due_at),
+    ("owed_report_due", owed_report.c.due_at),
+):
+    _index_where(_due.is_not(None), _name, _due)
+
+_index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
+_index_where(stands(delivery, "pending"), "delivery_waiting", delivery.c.destination, delivery.c.id)
+_index_where(
+    stands(delivery, "failed"),
+    "delivery_given_up",
     delivery.c.destination,
-    delivery.c.first_tried_at,
-    sqlite_where=is_sent,
-    postgresql_where=is_sent,
+    delivery.c.revision_id,
+)
+_index_where(
+    stands(delivery, "sent"), "delivery_sent", delivery.c.destination, delivery.c.first_tried_at
 )

@@ -37,7 +37,7 @@ def make_sent(ledger: Ledger, *destinations: str, series: str = "1.2.4", sent: i
     assert ledger.report(claim, results, destinations, warnings=[], maxima={"any": 0.5})
     for destination in destinations:
         for delivery in ledger.due_deliveries(destination)[:sent]:
-            ledger.sent(delivery)
+            ledger.sent([(delivery, None)])
     return found(ledger, revision.id)
 
 
@@ -83,7 +83,7 @@ def test_a_revision_is_asked_for_as_a_whole_once_all_of_it_is_sent(ledger: Ledge
     assert ledger.destinations_to_ask(["pacs"], 0) == []
     assert ledger.take_commitment("pacs", LEASE_S, 0) is None
 
-    ledger.sent(ledger.due_deliveries("pacs")[0])
+    ledger.sent([(ledger.due_deliveries("pacs")[0], None)])
 
     assert ledger.destinations_to_ask(["pacs"], 0) == ["pacs"]
     assert uids(take(ledger)) == [f"1.2.4.9.{n}" for n in range(3)]
@@ -130,7 +130,7 @@ def test_what_is_not_committed_to_is_sent_and_asked_for_again(ledger: Ledger, cl
     assert ledger.due_deliveries("pacs") == []
     clock.pass_s(PAUSE_S)
     (again,) = ledger.due_deliveries("pacs")
-    ledger.sent(again)
+    ledger.sent([(again, None)])
     assert found(ledger, revision.id).state is State.DELIVERED
     assert uids(take(ledger)) == uids(commitment)[:1]
 

@@ -242,7 +242,7 @@ def test_what_the_peer_does_not_commit_to_is_sent_again(
     assert lost.detail == "not committed: 0x0112, it has no such instance"
     assert "did not commit to 1 objects" in caplog.text
     clock.pass_s(PAUSE_S)
-    ledger.sent(ledger.due_deliveries("pacs")[0])
+    ledger.sent([(ledger.due_deliveries("pacs")[0], None)])
     assert ask("pacs", ledger, settings) == 1
     assert peer.requests[1].references == references[2:]
     report_to_node(settings, all_of(peer.requests[1]))

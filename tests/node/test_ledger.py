@@ -27,6 +27,7 @@ from node.ledger import (
     State,
     open_ledger,
     patiently,
+    schema,
 )
 from tests.conftest import Clock
 
@@ -425,6 +426,29 @@ def test_a_report_that_comes_twice_writes_once(ledger: Ledger) -> None:
     assert len(ledger.deliveries(taken.revision)) == 2
 
 
+def counted(ledger: Ledger, event: str, work: Callable[[], object]) -> int:
+    """How often something happens in the database meanwhile."""
+    seen: list[object] = []
+    sa.event.listen(ledger.engine, event, lambda *_: seen.append(event))
+    work()
+    return len(seen)
+
+
+def test_a_report_takes_as_many_statements_for_many_results_as_for_few(ledger: Ledger) -> None:
+    taken = [claim(ledger, make_ready(ledger, series)) for series in ("1.2.3.6", "1.2.3.7")]
+    few, many = (
+        counted(
+            ledger,
+            "before_cursor_execute",
+            lambda item=item, count=count: report(ledger, item, "pacs", "archive", count=count),
+        )
+        for item, count in zip(taken, (2, 44), strict=True)
+    )
+    assert many == few
+    assert len(ledger.deliveries(taken[1].revision)) == 88
+    assert [d.result for d in take(ledger, "archive")[2:]] == results(44)
+
+
 def test_the_predecessor_is_the_last_reported_revision_and_no_other(ledger: Ledger) -> None:
     first = make_reported(ledger)
     assert ledger.predecessor(first, "sr") is None
@@ -471,7 +495,7 @@ def test_a_notice_that_was_delivered_leaves_the_series_failed(ledger: Ledger) ->
     failed = make_failed(ledger)
     ledger.explain(failed, [NOTICE], ["pacs"], "")
     for delivery in take(ledger):
-        ledger.sent(delivery)
+        ledger.sent([(delivery, None)])
     assert found(ledger, failed.id).state is State.FAILED
 
 
@@ -579,7 +603,7 @@ def test_what_a_destination_did_not_take_for_too_long_is_given_up(
 
 def test_results_whose_files_are_gone_are_made_again(ledger: Ledger) -> None:
     revision = make_reported(ledger, "pacs")
-    ledger.sent(take(ledger)[0])
+    ledger.sent([(take(ledger)[0], None)])
     assert ledger.make_again(revision.id, "gone")
     assert not ledger.make_again(revision.id, "gone")
     assert take(ledger) == []
@@ -594,15 +618,46 @@ def test_a_revision_is_delivered_when_the_last_object_was_sent_everywhere(
     revision = make_reported(ledger, "pacs", "archive")
     rows = [*take(ledger), *take(ledger, "archive")]
     for row in rows[:-1]:
-        ledger.sent(row)
+        ledger.sent([(row, None)])
         assert found(ledger, revision.id).state is State.REPORTED
-    ledger.sent(rows[-1], "stored with warning 0xB000")
+    ledger.sent([(rows[-1], "stored with warning 0xB000")])
     assert found(ledger, revision.id).state is State.DELIVERED
     assert states(ledger, revision)[-1] is State.DELIVERED
     assert ledger.deliveries(revision)[-1].detail == "stored with warning 0xB000"
     assert take(ledger) == []
-    ledger.sent(rows[-1])
+    ledger.sent([(rows[-1], None)])
     assert states(ledger, revision).count(State.DELIVERED) == 1
+
+
+def test_objects_of_several_revisions_are_settled_in_one_transaction(ledger: Ledger) -> None:
+    first = make_reported_series(ledger, "1.2.3.6", "pacs")
+    second = make_reported_series(ledger, "1.2.3.7", "pacs")
+    third = make_reported_series(ledger, "1.2.3.8", "pacs")
+    *sent, left = take(ledger)
+    remarks = [None, "stored with warning 0xB000", None, None, "stored with warning 0x0107"]
+
+    commits = counted(ledger, "commit", lambda: ledger.sent(list(zip(sent, remarks, strict=True))))
+
+    assert commits == 1
+    for revision, state in (
+        (first, State.DELIVERED),
+        (second, State.DELIVERED),
+        (third, State.REPORTED),
+    ):
+        assert found(ledger, revision.id).state is state
+        assert states(ledger, revision).count(State.DELIVERED) == (state is State.DELIVERED)
+    settled = [d for r in (first, second, third) for d in ledger.deliveries(r)]
+    assert [(d.state, d.detail, d.attempts) for d in settled] == [
+        *((DeliveryState.SENT, remark, 1) for remark in remarks),
+        (DeliveryState.PENDING, None, 0),
+    ]
+    assert take(ledger) == [left]
+
+
+def test_settling_nothing_changes_nothing(ledger: Ledger) -> None:
+    revision = make_reported(ledger, "pacs")
+    ledger.sent([])
+    assert found(ledger, revision.id) == revision
 
 
 def test_an_object_that_was_not_taken_waits_for_its_time(ledger: Ledger, clock: Clock) -> None:
@@ -627,11 +682,11 @@ def test_an_object_given_up_keeps_the_revision_from_being_delivered(
     revision = make_reported(ledger, "pacs")
     sent, lost = take(ledger)
     ledger.give_up(lost, "refused for 72 hours")
-    ledger.sent(sent)
+    ledger.sent([(sent, None)])
     assert found(ledger, revision.id).state is State.REPORTED
     clock.pass_s(1e6)
     assert take(ledger) == []
-    ledger.sent(lost)
+    ledger.sent([(lost, None)])
     assert ledger.deliveries(revision)[1].state is DeliveryState.FAILED
 
 
@@ -695,7 +750,7 @@ def test_what_was_not_delivered_is_sent_again_also_to_new_destinations(
 def test_what_was_sent_is_not_sent_again(ledger: Ledger) -> None:
     revision = make_reported(ledger, "pacs")
     first, second = take(ledger)
-    ledger.sent(first)
+    ledger.sent([(first, None)])
     ledger.give_up(second, "gone")
     assert ledger.retry(found(ledger, revision.id), ["pacs"])
     assert [d.id for d in take(ledger)] == [second.id]
@@ -717,7 +772,7 @@ def test_dead_letters_are_what_has_failed_or_was_given_up(ledger: Ledger) -> Non
 
 def test_the_state_of_a_destination_is_told(ledger: Ledger, clock: Clock) -> None:
     revision = make_reported(ledger, "pacs", "archive", count=3)
-    ledger.sent(take(ledger)[0])
+    ledger.sent([(take(ledger)[0], None)])
     ledger.rest(hold(ledger, "archive"), clock.now + 40, "does not answer")
     ledger.give_up(ledger.deliveries(revision)[-1], "refused")
     archive, pacs = ledger.destinations()
@@ -744,7 +799,7 @@ def test_what_is_on_its_way_or_done_is_left_alone(ledger: Ledger, state: State) 
         taken = claim(ledger, revision)
     if state is State.DELIVERED:
         report(ledger, taken, "pacs", count=1)
-        ledger.sent(take(ledger)[0])
+        ledger.sent([(take(ledger)[0], None)])
     before = found(ledger, revision.id)
     assert before.state is state
     assert not ledger.retry(before, ["pacs"])
@@ -842,7 +897,7 @@ def test_the_last_two_objects_sent_at_the_same_time_make_a_revision_delivered(
 ) -> None:
     revision = make_reported(ledger, "pacs", "archive", count=1)
     (one,), (two,) = take(ledger), take(ledger, "archive")
-    meanwhile(ledger, lambda: ledger.sent(one), lambda: ledger.sent(two))
+    meanwhile(ledger, lambda: ledger.sent([(one, None)]), lambda: ledger.sent([(two, None)]))
     assert found(ledger, revision.id).state is State.DELIVERED
 
 
@@ -884,6 +939,57 @@ def test_what_was_written_is_there_when_the_ledger_is_opened_again(url: str) -> 
     second = open_ledger(url)
     assert found(second, revision.id) == revision
     second.close()
+
+
+def test_a_ledger_of_an_older_node_gets_the_indexes_that_it_lacks(url: str) -> None:
+    indexes = {index.name for table in schema.metadata.sorted_tables for index in table.indexes}
+
+    def there(ledger: Ledger) -> set[str | None]:
+        found = sa.inspect(ledger.engine).get_multi_indexes().values()
+        return {index["name"] for of_table in found for index in of_table}
+
+    first = open_ledger(url)
+    revision = make_reported(first, "pacs")
+    assert there(first) >= indexes
+    with first.engine.begin() as connection:
+        for name in indexes:
+            connection.execute(sa.text(f"DROP INDEX {name}"))
+    assert not there(first) & indexes
+    first.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        opened = list(pool.map(lambda _: open_ledger(url), range(4)))
+
+    assert there(opened[0]) >= indexes
+    assert found(opened[0], revision.id) == revision
+    for ledger in opened:
+        ledger.close()
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_postgresql_tidies_up_by_what_was_changed_unless_it_was_told_otherwise(url: str) -> None:
+    def options(table: str) -> str:
+        with engine.connect() as connection:
+            asked = sa.text("SELECT reloptions::text FROM pg_class WHERE relname = :name")
+            return str(connection.execute(asked, {"name": table}).scalar_one())
+
+    engine = open_ledger(url).engine
+    assert "autovacuum_vacuum_scale_factor=0" in options("revision")
+    assert "autovacuum_vacuum_scale_factor=0" in options("delivery")
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("ALTER TABLE delivery SET (autovacuum_vacuum_scale_factor = 0.1)")
+        )
+        connection.execute(
+            sa.text(
+                "ALTER TABLE revision RESET (autovacuum_vacuum_scale_factor, "
+                "autovacuum_vacuum_threshold, vacuum_index_cleanup)"
+            )
+        )
+    open_ledger(url).close()
+    assert "autovacuum_vacuum_scale_factor=0" in options("revision")
+    assert "autovacuum_vacuum_scale_factor=0.1" in options("delivery")
+    engine.dispose()
 
 
 def test_many_parts_that_open_an_empty_ledger_at_once_do_not_race(url: str) -> None:

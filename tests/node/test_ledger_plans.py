@@ -1,0 +1,278 @@
+"""No regular step reads a table from end to end: a ledger stays as fast as it was when new."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from node.ledger import Instance, Ledger, Reference, Result, Revision, State, open_ledger, schema
+from tests.bench.filling import CT, SR, Filling
+from tests.conftest import Clock
+
+NAMES = ["pacs", "archive"]
+GROWING = {
+    *("series", "revision", "instance", "event", "result", "delivery"),
+    *("commitment", "commitment_transaction", "owed_report"),
+}
+SMALL_INDEXES = {
+    *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
+    *("revision_failed", "delivery_waiting", "delivery_given_up"),
+}
+"""Of rows that something is to be done with: may be read from end to end."""
+
+_KEYS = sa.PrimaryKeyConstraint | sa.UniqueConstraint
+
+IN_ORDER = {"revision_updated"}
+"""Read from its end on, as far as a limit."""
+
+
+@pytest.fixture
+def large(url: str, clock: Clock) -> Iterator[Ledger]:
+    """A ledger with enough in it that a planner takes it seriously."""
+    Filling(3_000, instances=2, results=1, until=clock.now - 60).fill(url)
+    opened = open_ledger(url)
+    opened.clock = clock
+    yield opened
+    opened.close()
+
+
+def statements(ledger: Ledger, work: Callable[[], object]) -> list[tuple[str, Any]]:
+    """What is asked of the database meanwhile, with its parameters; each statement once."""
+    asked: dict[str, Any] = {}
+
+    def note(_conn: Any, _cursor: Any, text: str, parameters: Any, *_: Any) -> None:
+        asked[text] = parameters
+
+    sa.event.listen(ledger.engine, "before_cursor_execute", note)
+    work()
+    sa.event.remove(ledger.engine, "before_cursor_execute", note)
+    return [item for item in asked.items() if re.match("SELECT|UPDATE|DELETE|WITH", item[0])]
+
+
+def whole_reads(ledger: Ledger, asked: list[tuple[str, Any]]) -> list[str]:
+    """Tables and indexes that are read from end to end, each with the statement."""
+    explain = {"sqlite": _sqlite_scans, "postgresql": _postgresql_scans}[ledger.engine.dialect.name]
+    found = []
+    with ledger.reading() as connection:
+        for text, parameters in asked:
+            found += [f"{scan}: {text}" for scan in explain(connection, text, parameters)]
+    return found
+
+
+def _sqlite_scans(connection: sa.Connection, text: str, parameters: Any) -> Iterator[str]:
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", parameters)
+    for row in plan:
+        scan = re.match(r"SCAN (\w+?)(?:_\d+)?(?: USING (?:COVERING )?INDEX (\w+))?$", row.detail)
+        if scan and scan[1] in GROWING and scan[2] not in SMALL_INDEXES | IN_ORDER:
+            yield row.detail
+
+
+def _postgresql_scans(connection: sa.Connection, text: str, parameters: Any) -> Iterator[str]:
+    connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+    plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {text}", parameters).scalar_one()
+    plan = json.loads(plan) if isinstance(plan, str) else plan
+    nodes = [plan[0]["Plan"]]
+    while nodes:
+        node = nodes.pop()
+        nodes += node.get("Plans", [])
+        kind, index = node["Node Type"], node.get("Index Name", "")
+        if kind == "Seq Scan" and node["Relation Name"] in GROWING:
+            yield f"Seq Scan on {node['Relation Name']}"
+        if kind in ("Index Scan", "Index Only Scan") and "Index Cond" not in node:
+            is_growing = index not in SMALL_INDEXES | IN_ORDER
+            if is_growing and _table_of(connection, index) in GROWING:
+                yield f"{kind} of all {index}"
+
+
+def _table_of(connection: sa.Connection, index: str) -> str:
+    of_name = sa.text("SELECT tablename FROM pg_indexes WHERE indexname = :name")
+    return str(connection.execute(of_name, {"name": index}).scalar_one())
+
+
+def instance(k: int, content: str = "a") -> Instance:
+    path = Path("1.2") / "1.2.3" / f"1.2.3.{k}.{content}.dcm"
+    return Instance("1.2", "1.2.3", f"1.2.3.{k}", CT, content * 64, path, "SCANNER")
+
+
+def results(mark: str) -> list[Result]:
+    return [Result("sr", f"1.9.{mark}", SR, f"1.9.{mark}.{n}", Path(f"{n}.dcm")) for n in range(3)]
+
+
+def found(ledger: Ledger, revision_id: int) -> Revision:
+    revision = ledger.revision(revision_id)
+    assert revision is not None
+    return revision
+
+
+def receive(ledger: Ledger) -> Revision:
+    """New, again, changed: a revision that receives."""
+    for image in (instance(1), instance(1), instance(2), instance(2, "b"), instance(3)):
+        stored = ledger.store(image, 30)
+    ledger.release([stored.revision_id], 2)
+    return found(ledger, stored.revision_id)
+
+
+def report(ledger: Ledger, mark: str = "1") -> Revision:
+    """A revision that waits to be delivered."""
+    revision = receive(ledger)
+    assert ledger.ready(revision, [])
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    assert ledger.extend(claim, 30)
+    assert ledger.is_newest(claim.revision)
+    ledger.instances(claim.revision)
+    ledger.predecessor(claim.revision, "sr", "notice")
+    assert ledger.report(claim, results(mark), NAMES, warnings=[], maxima={"any": 0.5})
+    return found(ledger, revision.id)
+
+
+def sweep(ledger: Ledger) -> None:
+    """All that the sweeper asks."""
+    ledger.straighten(60, 900)
+    ledger.straighten_commitments(900)
+    for state in State:
+        ledger.due(state)
+    ledger.due_destinations()
+    ledger.destinations_to_ask(["archive"], ledger.clock() - 72 * 3600)
+    ledger.due_reports()
+
+
+def set_back(ledger: Ledger, clock: Clock) -> None:
+    """The sweeper finds that the clock was set back."""
+    report(ledger)
+    clock.pass_s(-86_400)
+    assert ledger.straighten(60, 900) > 0
+    ledger.owe_report("CT", "1.9", [Reference(CT, "1.2.3.1")], pause_s=86_400)
+    assert ledger.straighten_commitments(900) > 0
+
+
+def end_otherwise(ledger: Ledger, clock: Clock) -> None:
+    """Postponed, skipped, explained, tried again, taken back, failed, lost."""
+    revision = receive(ledger)
+    clock.pass_s(40)
+    ledger.postpone(revision, revision.updated_at)
+    ledger.replaced(revision)
+    assert ledger.skip(revision, "contrast", "C+", [])
+    skipped = found(ledger, revision.id)
+    assert ledger.explain(skipped, results("2"), NAMES, "a notice says so")
+    assert ledger.retry(skipped, NAMES)
+    assert ledger.ready(found(ledger, revision.id), [])
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    clock.pass_s(40)
+    assert ledger.take_back(claim.revision, 3)
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    assert ledger.yield_claim(claim, "no memory", 1)
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    ledger.known_paths([claim.revision.series_instance_uid])
+    assert [r.id for r in ledger.under_way()] == [revision.id]
+    assert ledger.lose(claim.revision, ledger.instances(claim.revision)[:1])
+
+
+def deliver(ledger: Ledger) -> None:
+    """Sent, refused, given up, made again, and a destination that is ill."""
+    revision = report(ledger)
+    hold = ledger.hold("pacs", 30)
+    assert hold is not None
+    assert ledger.extend_hold(hold, 30)
+    sent, refused, lost = ledger.due_deliveries("pacs")
+    ledger.sent([(sent, None)])
+    ledger.try_again(refused, ledger.clock() + 40, "out of resources")
+    ledger.give_up(lost, "refused")
+    ledger.rest(hold, ledger.clock() + 40, "away")
+    ledger.give_up_older("archive", ledger.clock(), "away")
+    assert ledger.retry(revision, NAMES)
+    assert ledger.make_again(revision.id, "a file is gone")
+    hold = ledger.hold("archive", 30)
+    assert hold is not None
+    ledger.let_go(hold)
+
+
+def commit(ledger: Ledger) -> None:
+    """A destination is asked, reports, is not asked any more; a sender is told."""
+    report(ledger)
+    for count in (2, 1):
+        ledger.sent([(delivery, None) for delivery in ledger.due_deliveries("archive")])
+        commitment = ledger.take_commitment("archive", 30, ledger.clock() - 72 * 3600)
+        assert commitment is not None
+        uid = ledger.name_transaction(commitment)
+        assert uid is not None
+        assert ledger.asked(commitment, 60)
+        assert ledger.is_awaited(commitment)
+        safe, *lost = (r.sop_instance_uid for r in commitment.references)
+        if count == 2:
+            heard = ledger.hear(uid, [safe], dict.fromkeys(lost, "lost"), lambda _n: 0, 3600)
+            assert heard is not None
+            assert heard.failed == 2
+    assert ledger.stop_asking(commitment, "does not know it")
+
+    report_id = ledger.owe_report("CT", "1.9", [Reference(CT, "1.2.3.1")])
+    assert report_id is not None
+    owed = ledger.take_report(report_id, 30)
+    assert owed is not None
+    assert ledger.current_instances(["1.2.3.1"])
+    assert ledger.extend_report(owed, 30)
+    assert ledger.report_heard(owed)
+
+
+def look(ledger: Ledger) -> None:
+    """`ichnode status`, `show` and `retry`."""
+    ledger.recent(30)
+    ledger.destinations()
+    for uid in (Filling.study(17), Filling.uid(17)):
+        (revision,) = ledger.find(uid)
+        ledger.history(revision)
+        ledger.results(revision)
+        ledger.deliveries(revision)
+    ledger.dead_letters()
+    ledger.dead_letters("pacs")
+
+
+WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
+    "receive": lambda ledger, _: receive(ledger),
+    "report": lambda ledger, _: report(ledger),
+    "sweep": lambda ledger, _: sweep(ledger),
+    "set-back": set_back,
+    "end-otherwise": end_otherwise,
+    "deliver": lambda ledger, _: deliver(ledger),
+    "commit": lambda ledger, _: commit(ledger),
+    "look": lambda ledger, _: look(ledger),
+}
+
+
+def test_no_table_that_grows_is_read_from_end_to_end(large: Ledger, clock: Clock) -> None:
+    read = {}
+    for name, work in WORKS.items():
+        asked = statements(large, lambda work=work: work(large, clock))
+        assert asked
+        read[name] = whole_reads(large, asked)
+        with large.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE revision SET due_at = NULL, state = 'delivered'"))
+            connection.execute(
+                sa.text("UPDATE delivery SET next_try_at = NULL, state = 'committed'")
+            )
+            connection.execute(sa.text("DELETE FROM instance WHERE sender = 'SCANNER'"))
+    assert {name: scans for name, scans in read.items() if scans} == {}
+
+
+def test_rows_that_point_to_another_one_are_found_when_it_is_deleted() -> None:
+    for table in schema.metadata.sorted_tables:
+        keys = [index.columns for index in table.indexes]
+        keys += [c.columns for c in table.constraints if isinstance(c, _KEYS)]
+        begins = {next(iter(key)).name for key in keys}
+        assert {key.parent.name for key in table.foreign_keys} <= begins, table.name
+
+
+def test_a_read_from_end_to_end_is_seen(large: Ledger) -> None:
+    def ask() -> None:
+        with large.reading() as connection:
+            connection.execute(sa.text("SELECT id FROM delivery WHERE detail = 'x'"))
+
+    (scan,) = whole_reads(large, statements(large, ask))
+    assert "delivery" in scan
