@@ -22,11 +22,12 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ml.errors import first_line
 from node.audit import Auditor
-from node.dicom import application_entity, send_without_delay
+from node.dicom import application_entity
 from node.errors import ConfigError, DeliveryError
 from node.lease import staying_alive
 from node.ledger import Delivery, Hold, Ledger
 from node.pauses import pause_after
+from node.requestor import write_directly
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
 from node.tls import client_context, why_not
@@ -250,7 +251,7 @@ class Sender:
                 ae_title=self.peer.ae_title,
                 max_pdu=0,
                 tls_args=None if tls is None else (tls, self.peer.host),
-                evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, write_directly, [self.timeout_s])],
             )
         except (OSError, RuntimeError, ValueError, ConfigError) as error:
             raise DeliveryError(f"{self._where} cannot be reached: {first_line(error)}") from error
