@@ -13,9 +13,11 @@ References
 P-DATA-TF: DICOM PS3.8, 9.3.5. Fragments of a message: PS3.8, annex E.
 """
 
+import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -31,6 +33,9 @@ from node.dicom import send_without_delay
 
 PIECE = 256 * 1024
 """That is written at once, bytes; a PDU is not longer either."""
+
+WAIT_S = 0.005
+"""The reactor waits so long for something to read before it looks for something to write."""
 
 SHORTEST = 8
 """Of what a peer may ask for: a fragment has a header of six bytes."""
@@ -53,6 +58,7 @@ def write_directly(event: evt.Event, timeout_s: float) -> None:
     made = association.dul.socket
     assert made is not None
     association.dul.socket = connection = _Connection(made, timeout_s)
+    association.dul._run_loop_delay = 0.0  # the connection waits instead
     association.dimse = _Writing(association, connection)
 
 
@@ -75,7 +81,15 @@ class _Connection(AssociationSocket):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read."""
+        """Whether there is something to read; waits a little for it, so that no answer waits."""
+        if self.socket is None:
+            time.sleep(WAIT_S)
+            return False
+        with self._lock:
+            if super().ready:
+                return True
+        with suppress(OSError, ValueError):  # closed by now: told below
+            select.select([self.socket], [], [], WAIT_S)
         with self._lock:
             return bool(super().ready)
 
@@ -89,19 +103,23 @@ class _Connection(AssociationSocket):
         with self._lock:
             super().send(bytestream)
 
+    def _shutdown_socket(self) -> None:
+        # Never within a piece: what is written to a TLS socket that was shut down is not encrypted.
+        with self._lock:
+            super()._shutdown_socket()
+
     def write(self, pieces: Iterable[bytearray]) -> None:
         """Write pieces; what cannot be written ends the connection, which the reactor sees."""
-        connection = self.socket
-        if connection is None:
-            return
         for piece in pieces:
-            try:
-                with self._lock:
-                    connection.sendall(piece)
-            except OSError:
-                with suppress(OSError):  # it may be closed by now
-                    connection.shutdown(socket.SHUT_RDWR)
-                return
+            with self._lock:
+                if self.socket is None:
+                    return
+                try:
+                    self.socket.sendall(piece)
+                except OSError:
+                    with suppress(OSError):  # it may be closed by now
+                        self.socket.shutdown(socket.SHUT_RDWR)
+                    return
 
 
 class _Writing(DIMSEServiceProvider):

@@ -1,6 +1,7 @@
 """What the node sends arrives byte for byte, and a peer that does not read holds nobody up."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +18,28 @@ from node.deliver import Sender
 from node.errors import DeliveryError
 from node.requestor import PIECE
 from node.settings import DeliverSettings, Destination
+from tests.certificates import Authority, Identity
 
 Handlers = list[tuple[object, Callable[[evt.Event], object]]]
 
 
 @contextmanager
-def archive(handlers: Handlers, longest: int = 16384) -> Iterator[int]:
-    """Run an archive that stores nothing; gives its port."""
+def archive(
+    handlers: Handlers, longest: int = 16384, identity: Identity | None = None
+) -> Iterator[int]:
+    """Run an archive that stores nothing, with TLS if it has a certificate; gives its port."""
     ae = AE(ae_title="ARCHIVE")
     ae.add_supported_context(SecondaryCaptureImageStorage)
     ae.maximum_pdu_size = longest
+    tls = None
+    if identity is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(identity.certificate, identity.key)
     server = ae.start_server(
-        ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, lambda _: 0), *handlers]
+        ("127.0.0.1", 0),
+        block=False,
+        ssl_context=tls,
+        evt_handlers=[(evt.EVT_C_STORE, lambda _: 0), *handlers],
     )
     try:
         yield server.socket.getsockname()[1]
@@ -36,10 +47,28 @@ def archive(handlers: Handlers, longest: int = 16384) -> Iterator[int]:
         server.shutdown()
 
 
-def sender(port: int, timeout_s: float = 10) -> Sender:
-    peer = Destination(name="archive", ae_title="ARCHIVE", host="127.0.0.1", port=port)
+def sender(port: int, timeout_s: float = 10, authority: Authority | None = None) -> Sender:
+    keys: dict[str, object] = {"name": "archive", "ae_title": "ARCHIVE", "host": "127.0.0.1"}
+    if authority is not None:
+        keys.update(tls=True, tls_ca=authority.certificate)
+    peer = Destination.model_validate({**keys, "port": port})
     rules = DeliverSettings(timeout_s=timeout_s)
     return Sender("ICHNODE", peer, [SecondaryCaptureImageStorage], rules)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(params=["plain", "tls"])
+def trusted(request: pytest.FixtureRequest, authority: Authority) -> Authority | None:
+    """The authority of an archive with TLS; None for one without."""
+    return authority if request.param == "tls" else None
+
+
+def identity_of(trusted: Authority | None) -> Identity | None:
+    return None if trusted is None else trusted.issue("archive")
 
 
 def capture(path: Path, size: int) -> Path:
@@ -55,7 +84,7 @@ def capture(path: Path, size: int) -> Path:
 
 @pytest.mark.parametrize("longest", [0, 128, 1023, 16384, 1024**2])
 def test_an_object_arrives_as_it_is_in_pdus_that_are_not_longer_than_the_peer_takes(
-    tmp_path: Path, longest: int
+    tmp_path: Path, longest: int, trusted: Authority | None
 ) -> None:
     lengths: list[int] = []
     arrived: list[bytes] = []
@@ -70,7 +99,10 @@ def test_an_object_arrives_as_it_is_in_pdus_that_are_not_longer_than_the_peer_ta
 
     path = capture(tmp_path / "1.dcm", 700_000 if longest == 0 or longest > 1023 else 20_000)
     handlers: Handlers = [(evt.EVT_PDU_RECV, measure), (evt.EVT_C_STORE, store)]
-    with archive(handlers, longest) as port, sender(port) as sending:
+    with (
+        archive(handlers, longest, identity_of(trusted)) as port,
+        sender(port, 10, trusted) as sending,
+    ):
         for _ in range(3):
             assert sending.send(path) is None
 
@@ -94,7 +126,7 @@ def test_a_peer_that_takes_no_pdu_at_all_is_told_from_one_that_does(
 
 
 def test_a_peer_that_stops_reading_is_not_waited_for_longer_than_for_an_answer(
-    tmp_path: Path,
+    tmp_path: Path, trusted: Authority | None
 ) -> None:
     stopped = threading.Event()
 
@@ -104,9 +136,12 @@ def test_a_peer_that_stops_reading_is_not_waited_for_longer_than_for_an_answer(
 
     path = capture(tmp_path / "1.dcm", 20_000_000)
     try:
-        with archive([(evt.EVT_PDU_RECV, stop)], 0) as port:
+        with archive([(evt.EVT_PDU_RECV, stop)], 0, identity_of(trusted)) as port:
             begin = time.monotonic()
-            with pytest.raises(DeliveryError, match="gives no answer"), sender(port, 1) as sending:
+            with (
+                pytest.raises(DeliveryError, match="gives no answer"),
+                sender(port, 1, trusted) as sending,
+            ):
                 sending.send(path)
             assert time.monotonic() - begin < 8
             stopped.set()
@@ -127,16 +162,19 @@ def test_an_object_may_be_on_its_way_for_longer_than_an_answer(tmp_path: Path) -
 
 
 def test_a_peer_that_goes_away_in_the_middle_of_an_object_is_noticed_at_once(
-    tmp_path: Path,
+    tmp_path: Path, trusted: Authority | None
 ) -> None:
     def hang_up(event: evt.Event) -> None:
         if isinstance(event.pdu, P_DATA_TF):
             event.assoc.dul.socket.socket.shutdown(socket.SHUT_RDWR)
 
     path = capture(tmp_path / "1.dcm", 20_000_000)
-    with archive([(evt.EVT_PDU_RECV, hang_up)], 0) as port:
+    with archive([(evt.EVT_PDU_RECV, hang_up)], 0, identity_of(trusted)) as port:
         begin = time.monotonic()
-        with pytest.raises(DeliveryError, match="gives no answer"), sender(port) as sending:
+        with (
+            pytest.raises(DeliveryError, match="gives no answer"),
+            sender(port, 10, trusted) as sending,
+        ):
             sending.send(path)
         assert time.monotonic() - begin < 5
 
