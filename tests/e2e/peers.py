@@ -317,7 +317,11 @@ def start_orthanc(
     binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen(
-            [binary, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder
+            [binary, str(folder / "orthanc.json")],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+            env={**os.environ, "TCP_NODELAY": "1"},
         )
 
     def answers() -> bool:
