@@ -313,8 +313,13 @@ def test_an_answer_that_is_lost_makes_the_object_go_again_under_its_uid(
 
 
 def test_the_ledger_learns_of_stored_objects_some_at_a_time(
-    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("node.deliver.NOTED_AFTER_S", 60)
     revision = reported("archive", objects=2 * NOTED_TOGETHER + 5)
     noted: list[int] = []
 
