@@ -7,6 +7,7 @@ Storage Service Class, status codes: DICOM PS3.4, B.2.3.
 
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,11 +23,12 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ml.errors import first_line
 from node.audit import Auditor
-from node.dicom import application_entity, send_without_delay
+from node.dicom import application_entity
 from node.errors import ConfigError, DeliveryError
 from node.lease import staying_alive
 from node.ledger import Delivery, Hold, Ledger
 from node.pauses import pause_after
+from node.requestor import write_directly
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
 from node.tls import client_context, why_not
@@ -40,6 +42,12 @@ LEASE_S = 15.0
 
 MOST_AT_ONCE = 200
 """Objects that go over one association at most."""
+
+NOTED_TOGETHER = 20
+"""Objects that are stored are noted in the ledger at once, so many at most."""
+
+NOTED_AFTER_S = 1.0
+"""With the first object that is stored after this time all are noted, seconds."""
 
 _WARNINGS = (0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007)
 """Stored all the same, with a remark (PS3.4, table B.2-1; PS3.7, C)."""
@@ -111,7 +119,10 @@ class Deliverer:
         title, rules = self.settings.dicom.ae_title, self.settings.deliver
         syntaxes = _syntaxes(deliveries, self.spool)
         try:
-            with Sender(title, peer, _classes(deliveries), rules, syntaxes) as sender:
+            with (
+                Sender(title, peer, _classes(deliveries), rules, syntaxes) as sender,
+                _Noting(self.ledger) as noting,
+            ):
                 for delivery in deliveries:
                     path = self.spool.results / delivery.result.path
                     failed.append(path)  # until it is known to be stored
@@ -122,7 +133,7 @@ class Deliverer:
                         if refusal.is_out_of_resources:
                             raise  # the next object would fare no better
                     else:
-                        self.ledger.sent([(delivery, remark)])
+                        noting.add(delivery, remark)
                         stored.append(failed.pop())
                         yield delivery
         finally:
@@ -160,6 +171,42 @@ class Deliverer:
                 lost,
                 hold.destination,
             )
+
+
+class _Noting:
+    """Notes in the ledger what a destination has stored, some at a time: each time costs a sync.
+
+    As a context; what was added is noted when it ends, however it ends. What a crash keeps
+    from being noted goes again, under the same UID.
+
+    Parameters
+    ----------
+    ledger : Ledger
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: list[tuple[Delivery, str | None]] = []
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "_Noting":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._note()
+
+    def add(self, delivery: Delivery, remark: str | None) -> None:
+        """Add an object that is stored."""
+        self._waiting.append((delivery, remark))
+        is_late = time.monotonic() - self._last >= NOTED_AFTER_S
+        if is_late or len(self._waiting) >= NOTED_TOGETHER:
+            self._note()
+
+    def _note(self) -> None:
+        if self._waiting:
+            self._ledger.sent(self._waiting)
+        self._waiting.clear()
+        self._last = time.monotonic()
 
 
 def _classes(deliveries: Sequence[Delivery]) -> list[str]:
@@ -250,7 +297,7 @@ class Sender:
                 ae_title=self.peer.ae_title,
                 max_pdu=0,
                 tls_args=None if tls is None else (tls, self.peer.host),
-                evt_handlers=[(evt.EVT_CONN_OPEN, send_without_delay)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, write_directly, [self.timeout_s])],
             )
         except (OSError, RuntimeError, ValueError, ConfigError) as error:
             raise DeliveryError(f"{self._where} cannot be reached: {first_line(error)}") from error

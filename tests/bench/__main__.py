@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import ledger, receive, start
+from tests.bench import ledger, receive, send, start
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -21,6 +21,7 @@ Subject = Callable[[Path], Iterator[Row | LeftOut]]
 SUBJECTS: Mapping[str, Subject] = {
     "start": start.rows,
     "receive": receive.rows,
+    "send": send.rows,
     "ledger": ledger.rows,
 }
 

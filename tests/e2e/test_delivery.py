@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 
 from node.audit import Auditor
 from node.broker import free_port
-from node.deliver import Deliverer
+from node.deliver import LEASE_S, NOTED_TOGETHER, Deliverer
 from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool
@@ -309,6 +309,103 @@ def test_an_answer_that_is_lost_makes_the_object_go_again_under_its_uid(
 
     assert len(archive.stored) == 5
     assert set(archive.stored) == set(uids(ledger, revision))
+    assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+def test_the_ledger_learns_of_stored_objects_some_at_a_time(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.deliver.NOTED_AFTER_S", 60)
+    revision = reported("archive", objects=2 * NOTED_TOGETHER + 5)
+    noted: list[int] = []
+
+    def count_and_store(_event: evt.Event) -> int:
+        states = [d.state for d in ledger.deliveries(revision)]
+        noted.append(states.count(DeliveryState.SENT))
+        return 0x0000
+
+    archive.answer = count_and_store
+    deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port))
+
+    some = NOTED_TOGETHER
+    assert noted == [0] * some + [some] * some + [2 * some] * 5
+    assert {d.state for d in ledger.deliveries(revision)} == {DeliveryState.SENT}
+
+
+def test_an_archive_that_takes_its_time_is_noted_object_by_object(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("node.deliver.NOTED_AFTER_S", 0.2)
+    revision = reported("archive")
+    noted: list[int] = []
+
+    def store_slowly(_event: evt.Event) -> int:
+        noted.append([d.state for d in ledger.deliveries(revision)].count(DeliveryState.SENT))
+        time.sleep(0.3)
+        return 0x0000
+
+    archive.answer = store_slowly
+    deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port))
+
+    assert noted == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("illness", [abort, drop, sleep])
+def test_what_was_stored_before_an_association_breaks_off_is_noted(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+    illness: Answer,
+) -> None:
+    count, before = NOTED_TOGETHER + 15, NOTED_TOGETHER + 7
+    revision = reported("archive", objects=count)
+    archive.answer = lambda event: illness(event) if len(archive.stored) == before else 0x0000
+    settings = settings_for(spool.home, archive=archive.port)
+
+    assert deliver("archive", ledger, spool, settings) == before
+
+    states = [d.state for d in ledger.deliveries(revision)]
+    assert states == [DeliveryState.SENT] * before + [DeliveryState.PENDING] * (count - before)
+    archive.answer = lambda _event: 0x0000
+    clock.pass_s(PAUSE_S)
+    assert deliver("archive", ledger, spool, settings) == count - before
+    assert archive.stored == uids(ledger, revision), "none is lost, none goes twice"
+
+
+def test_what_was_stored_and_not_noted_goes_again_under_its_uid(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    revision = reported("archive")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    settings = settings_for(spool.home, archive=archive.port)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "sent", die)
+        with pytest.raises(KeyboardInterrupt):
+            deliver("archive", ledger, spool, settings)
+    assert deliver("archive", ledger, spool, settings) == 0, "who died still holds it"
+    clock.pass_s(LEASE_S + 1)
+
+    assert deliver("archive", ledger, spool, settings) == 4
+
+    assert archive.stored == 2 * uids(ledger, revision)
     assert ledger.revision(revision.id).state is State.DELIVERED
 
 
