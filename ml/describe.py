@@ -94,6 +94,17 @@ class Preprocess(nn.Module):
         torch.Tensor
             float32, shape (n, channels, input_size, input_size), 0 to 1.
         """
+        if hu.device.type != "cpu":
+            return self._window(hu)
+        # Slice by slice what lies between stays in the cache, and memory is taken once, in
+        # the order in which the network wants it.
+        shape = (len(hu), len(self.windows), self.input_size, self.input_size)
+        windowed = torch.empty(shape, memory_format=torch.channels_last)
+        for index in range(len(hu)):
+            windowed[index] = self._window(hu[index : index + 1])[0]
+        return windowed
+
+    def _window(self, hu: torch.Tensor) -> torch.Tensor:
         values = hu.float()
         channels = torch.stack([window.apply(values) for window in self.windows], dim=1)
         rows, columns = channels.shape[-2:]

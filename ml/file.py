@@ -148,12 +148,12 @@ class _Metered:
         return b"".join(parts)
 
     def _take(self, amount: int) -> None:
-        for allowance in self._allowances:
-            try:
+        try:
+            for allowance in self._allowances:
                 allowance.take(amount)
-            except SeriesError as refusal:
-                self.refusal = refusal  # pydicom may make another error of it
-                raise
+        except SeriesError as refusal:
+            self.refusal = refusal  # pydicom may make another error of it
+            raise
 
 
 def read_up_to_pixels(

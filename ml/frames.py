@@ -1,7 +1,9 @@
 """The files of a series to frames: what a header says of each slice, and its pixels in HU."""
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
-from ml.codec import decode_apart
+from ml.codec import decode_apart, most_codecs
 from ml.errors import PixelError, SeriesError, first_line
 from ml.file import Allowance, read_up_to_pixels
 from ml.geometry import ImagePlane
+from ml.limits import MOST_AHEAD
 from ml.pixels import Scaling, padding_range
 from ml.stored import NATIVE, stored_frame
 
@@ -22,6 +25,10 @@ MOST_BITS = 64
 
 LONGEST_NUMBERS = 1024
 """Bytes of an attribute of numbers: the longest that is read here has six of 16 (PS3.5, 6.2)."""
+
+FRAMES_A_PROCESS = 8
+"""For how many frames a process to decode them is worth its start, which takes as long as
+to decode a dozen JPEG 2000 frames; it stays for the next series."""
 
 
 @dataclass(frozen=True)
@@ -289,3 +296,42 @@ def decode(frame: Frame) -> np.ndarray:
             f"the header says integers {(frame.rows, frame.columns)}"
         )
     return frame.scaling.to_hu(stored)
+
+
+def decode_frames(frames: Sequence[Frame]) -> Generator[np.ndarray | PixelError, None, None]:
+    """Decode frames, compressed ones on all cores.
+
+    While the caller takes its time the next ones are decoded, of `ml.limits.MOST_AHEAD`
+    pixels at most.
+
+    Yields
+    ------
+    numpy.ndarray or PixelError
+        As `decode` returns or raises it, in the order of the frames.
+    """
+    largest = max((frame.rows * frame.columns for frame in frames), default=0)
+    most = MOST_AHEAD // max(largest, 1)
+    compressed = sum(frame.is_compressed for frame in frames)
+    at_once = min(most_codecs(), most, -(-compressed // FRAMES_A_PROCESS))
+    if at_once <= 1:
+        yield from map(_attempt, frames)
+        return
+    # While a process decodes there is a frame in HU to be made of what it gave before.
+    pool = ThreadPoolExecutor(at_once + 1, thread_name_prefix="decode")
+    ahead: deque[Future[np.ndarray | PixelError]] = deque()
+    try:
+        for frame in frames:
+            if len(ahead) >= min(most, 2 * at_once + 1):
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(_attempt, frame))
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _attempt(frame: Frame) -> np.ndarray | PixelError:
+    try:
+        return decode(frame)
+    except PixelError as error:
+        return error

@@ -19,6 +19,10 @@ MOST_PIXELS = 4096 * 4096
 MOST_VOXELS = 1 << 31
 """Of a series: 8,000 slices of 512 x 512, 4 GiB as HU."""
 
+MOST_AHEAD = 1 << 26
+"""Pixels that are decoded before they are asked for: 256 slices of 512 x 512, but four of
+the largest that may be."""
+
 MOST_INFLATED = 1 << 30
 """Of a deflated file, bytes: 2,000 frames of 512 x 512."""
 

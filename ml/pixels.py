@@ -75,6 +75,8 @@ class Scaling:
         numpy.ndarray
             int16, the same shape, in HU, not below `AIR_HU`.
         """
+        if (shifted := self._shifted(stored)) is not None:
+            return shifted
         wide = stored.astype(np.int32)
         if self.intercept_is_wrong:
             hu = np.where(wide >= 3096, wide - 4096, wide)
@@ -86,6 +88,30 @@ class Scaling:
             first, last = self.padding
             hu = np.where((wide >= first) & (wide <= last), AIR_HU, hu)
         return hu.clip(AIR_HU, _INT16_MAX).astype(np.int16)
+
+    def _shifted(self, stored: np.ndarray) -> np.ndarray | None:
+        """The usual case in 16 bits, several times as fast: a slope of 1 and a whole intercept.
+
+        None if it is another. What clipping leaves is in the range of HU once it is
+        shifted, so that to add modulo 65536 is to add.
+        """
+        if self.intercept_is_wrong or self.slope != 1 or not float(self.intercept).is_integer():
+            return None
+        if stored.dtype not in (np.int16, np.uint16):
+            return None
+        kind, shift = np.iinfo(stored.dtype), int(self.intercept)
+        least, most = max(AIR_HU - shift, kind.min), min(_INT16_MAX - shift, kind.max)
+        if least > most:
+            return None
+        hu = stored.clip(least, most).view(np.uint16)
+        hu += np.uint16(shift % 65536)
+        hu = hu.view(np.int16)
+        if self.padding is not None:
+            first, last = self.padding
+            if max(first, kind.min) <= min(last, kind.max):
+                padded = (stored >= max(first, kind.min)) & (stored <= min(last, kind.max))
+                np.copyto(hu, AIR_HU, where=padded)
+        return hu
 
 
 def padding_range(

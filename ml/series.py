@@ -7,13 +7,14 @@ was kept.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ml.errors import GeometryError, PixelError, SeriesError
-from ml.frames import Frame, decode, read_frames, read_header
+from ml.frames import Frame, decode_frames, read_frames, read_header
 from ml.geometry import ImagePlane, Spacing
 from ml.limits import MOST_VOXELS
 
@@ -213,20 +214,19 @@ def load_volume(arrangement: Arrangement) -> Volume:
     # No memory before the first slice is there: the header alone may say 65535 x 65535.
     hu = np.empty((0, 0, 0), dtype=np.int16)
     lost: dict[int, str] = {}
-    for index, frame in enumerate(frames):
-        try:
-            decoded = decode(frame)
-        except PixelError as error:
-            lost[index] = str(error)
-            continue
-        if len(hu) == 0:
-            if len(frames) * decoded.size > MOST_VOXELS:
-                raise PixelError(
-                    f"{len(frames)} slices of {decoded.shape} are too large: "
-                    f"at most {MOST_VOXELS} pixels in all"
-                )
-            hu = np.empty((len(frames), *decoded.shape), dtype=np.int16)
-        hu[index] = decoded
+    with closing(decode_frames(frames)) as all_decoded:
+        for index, decoded in enumerate(all_decoded):
+            if isinstance(decoded, PixelError):
+                lost[index] = str(decoded)
+                continue
+            if len(hu) == 0:
+                if len(frames) * decoded.size > MOST_VOXELS:
+                    raise PixelError(
+                        f"{len(frames)} slices of {decoded.shape} are too large: "
+                        f"at most {MOST_VOXELS} pixels in all"
+                    )
+                hu = np.empty((len(frames), *decoded.shape), dtype=np.int16)
+            hu[index] = decoded
     left_out = [LeftOut(frames[index].name, reason) for index, reason in lost.items()]
     if not is_bearable(lost.keys(), len(frames)):
         names = "; ".join(str(item) for item in left_out[:5])

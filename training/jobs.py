@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import TypeVar
 
+from ml.codec import limit_codecs
 from training.errors import TrainingError
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ def mapped(
 
 
 def _begin() -> None:
+    limit_codecs(1)  # there are as many of these processes as there are to be
     warnings.filterwarnings("ignore", module="pydicom")  # tells of each of RSNA's identifiers
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # the parent says it, and only once
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import ledger, receive, send, start
+from tests.bench import decode, ledger, receive, send, start
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -22,6 +22,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "start": start.rows,
     "receive": receive.rows,
     "send": send.rows,
+    "decode": decode.rows,
     "ledger": ledger.rows,
 }
 

@@ -56,6 +56,23 @@ def test_shrinking_averages_and_does_not_drop_pixels() -> None:
     assert brain.min().item() > 0.05
 
 
+@pytest.mark.parametrize(("rows", "size"), [(64, 64), (64, 48), (48, 64)])
+def test_a_batch_is_windowed_as_its_slices_are_alone(rows: int, size: int) -> None:
+    preprocess = Preprocess(PAPER_WINDOWS, size, (0.4, 0.3, 0.2), (0.2, 0.3, 0.4))
+    hu = torch.randint(-1024, 2000, (3, rows, 64), generator=torch.Generator().manual_seed(1))
+    together = preprocess.window(hu.short())
+    alone = [preprocess.window(one[None].short()) for one in hu]
+    assert (together == torch.cat(alone)).all()
+    assert together.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_windowing_can_be_differentiated() -> None:
+    hu = torch.full((2, 8, 8), 40.0, requires_grad=True)
+    Preprocess(PAPER_WINDOWS, 8, *PLAIN).window(hu).sum().backward()
+    assert hu.grad is not None
+    assert hu.grad[1, 3, 3].item() == pytest.approx(1 / 80 + 1 / 215 + 1 / 2800)
+
+
 def test_the_papers_backbone_has_one_output_for_each_label() -> None:
     backbone = build_backbone("resnet50")
     assert backbone.fc.out_features == 6

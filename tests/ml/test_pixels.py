@@ -134,3 +134,19 @@ def test_any_other_combination_is_taken_at_its_word(changes: dict[str, object]) 
     scaling = plain(**changes)
     assert not scaling.intercept_is_wrong
     assert scaling.to_hu(np.array([[3096]], np.uint16)).item() == 3096 + scaling.intercept
+
+
+@pytest.mark.parametrize("kind", ["<i2", "<u2"])
+@pytest.mark.parametrize("intercept", [-70000, -33000, -31744, -1024, 0, 5, 1024, 40000, 999999])
+@pytest.mark.parametrize("padding", [None, (-2000, -2000), (100, 3000), (60000, 70000)])
+def test_sixteen_bits_become_the_same_hu_as_wider_ones(
+    kind: str, intercept: float, padding: tuple[int, int] | None
+) -> None:
+    values = np.random.default_rng(1).integers(*_ends(kind), 4096, endpoint=True).astype(kind)
+    values[:6] = [*_ends(kind), 0, 24, 100, 3000]
+    scaling = Scaling(1.0, intercept, bits_stored=16, signed=kind == "<i2", padding=padding)
+    assert (scaling.to_hu(values) == scaling.to_hu(values.astype(np.int32))).all()
+
+
+def _ends(kind: str) -> tuple[int, int]:
+    return np.iinfo(kind).min, np.iinfo(kind).max
