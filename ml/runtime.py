@@ -11,7 +11,8 @@ itself, without four more packages, and starts in a third of the time.
 import logging
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, Literal
 
 import torch
@@ -78,8 +79,7 @@ def _compile(network: nn.Module, example: torch.Tensor) -> Any:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino  # noqa: PLC0415  who has a GPU needs none of it
 
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # how OpenVINO reads a module is its own affair
+    with torch.no_grad(), _kept_quiet():
         model = openvino.convert_model(
             network, example_input=example, input=[-1, *example.shape[1:]]
         )
@@ -94,6 +94,20 @@ def _compile(network: nn.Module, example: torch.Tensor) -> Any:
             "ENABLE_CPU_PINNING": False,
         },
     )
+
+
+@contextmanager
+def _kept_quiet() -> Iterator[None]:
+    """Keep OpenVINO's conversion from the log's levels, which it changes, and from stdout."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")  # how it reads a module is its own affair
+            yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def _apart(said: tuple[torch.Tensor, ...], expected: tuple[torch.Tensor, ...]) -> float:

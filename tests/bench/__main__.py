@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import start
+from tests.bench import forward, start
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -20,6 +20,7 @@ Subject = Callable[[Path], Iterator[Row | LeftOut]]
 
 SUBJECTS: Mapping[str, Subject] = {
     "start": start.rows,
+    "forward": forward.rows,
 }
 
 
