@@ -157,13 +157,15 @@ class Described:
 
 
 class Network(nn.Module):
-    """A backbone that also gives what its last linear layer is given, if that is wanted.
+    """From windowed slices to logits, and to what makes them, if that is wanted.
 
     Parameters
     ----------
+    preprocess : Preprocess
+        Its normalisation.
     backbone : torch.nn.Module
     features : bool
-        Give the features too.
+        Give what the last linear layer is given too.
 
     Raises
     ------
@@ -171,12 +173,13 @@ class Network(nn.Module):
         If features are asked for of a backbone without a linear layer.
     """
 
-    def __init__(self, backbone: nn.Module, *, features: bool) -> None:
+    def __init__(self, preprocess: Preprocess, backbone: nn.Module, *, features: bool) -> None:
         super().__init__()
+        self.preprocess = preprocess
         self.backbone = backbone
         self._last = [last_linear(backbone)] if features else []  # it is no layer of its own
 
-    def forward(self, slices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, windowed: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Logits, shape (n, 6), and the features, shape (n, d), if they are wanted."""
         kept: list[torch.Tensor] = []
 
@@ -185,7 +188,7 @@ class Network(nn.Module):
 
         hooks = [layer.register_forward_pre_hook(keep) for layer in self._last]
         try:
-            return self.backbone(slices), *kept[-1:]
+            return self.backbone(self.preprocess.normalise(windowed)), *kept[-1:]
         finally:
             for hook in hooks:
                 hook.remove()
@@ -234,7 +237,7 @@ class Describer:
         self.batch_size = batch_size
         self.flip = flip
         self._preprocess = preprocess.to(device)
-        network = Network(backbone, features=features).eval()
+        network = Network(self._preprocess, backbone, features=features).eval()
         self._network = network.to(device).to(memory_format=torch.channels_last)
         self._openvino = openvino_for(runtime, device, self._network, self._probe)
         self._copies: torch.cuda.Stream | None = None
@@ -284,7 +287,7 @@ class Describer:
     def describe_windowed(self, windowed: torch.Tensor) -> Described:
         """Describe a batch of slices that `window` has made; it can be differentiated."""
         ways = [windowed, windowed.flip(-1)] if self.flip else [windowed]
-        runs = [self._run(self._preprocess.normalise(way)) for way in ways]
+        runs = [self._run(way) for way in ways]
         logits, features = (torch.stack(said).mean(dim=0) for said in zip(*runs, strict=True))
         return Described(logits, features)
 
@@ -308,23 +311,22 @@ class Describer:
         slices.record_stream(computing)
         return slices
 
-    def _run(self, slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _run(self, windowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._openvino is not None and not torch.is_grad_enabled():
-            logits, *features = self._openvino(slices)
+            logits, *features = self._openvino(windowed)
         else:
             # Small gradients would be lost in half precision.
             half = self.device.type == "cuda" and not torch.is_grad_enabled()
             with torch.autocast(self.device.type, torch.float16, half):
-                logits, *features = self._network(slices)
-        pooled = features[0] if features else logits.new_zeros(len(slices), 0)
+                logits, *features = self._network(windowed)
+        pooled = features[0] if features else logits.new_zeros(len(windowed), 0)
         return logits.float(), pooled.float()
 
     def _probe(self) -> torch.Tensor:
-        """Some slices as the backbone takes them, the same each time."""
+        """Some windowed slices, the same each time."""
         channels, side = len(self._preprocess.windows), self._preprocess.input_size
         seeded = torch.Generator().manual_seed(1)
-        windowed = torch.rand((PROBE_SLICES, channels, side, side), generator=seeded)
-        return self._preprocess.normalise(windowed.to(self.device))
+        return torch.rand((PROBE_SLICES, channels, side, side), generator=seeded).to(self.device)
 
 
 def last_linear(backbone: nn.Module) -> nn.Linear:

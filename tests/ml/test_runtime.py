@@ -53,8 +53,8 @@ def lively(name: str) -> nn.Module:
         backbone(seen)
         logits = backbone.eval()(seen)
         last.bias -= logits.mean(dim=0)
-        for weights in (last.weight, last.bias):
-            weights /= logits.std(dim=0).max()
+        last.weight /= logits.std(dim=0).max()
+        last.bias /= logits.std(dim=0).max()
     return backbone
 
 
