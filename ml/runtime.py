@@ -5,7 +5,8 @@ is written and none is needed. OpenVINO computes in float32, as PyTorch does the
 gives no gradients: who needs them asks PyTorch.
 
 ONNX Runtime is as fast. OpenVINO was taken because it converts a PyTorch module by
-itself, without four more packages, and starts in a third of the time.
+itself, where the other needs the packages of an exporter and more memory. Both report
+to their makers; OpenVINO does so in a Python package of its own, which is not loaded.
 """
 
 import logging

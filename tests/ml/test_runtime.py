@@ -26,8 +26,8 @@ from tests import models
 CPU = torch.device("cpu")
 SIZE = 64
 PRESETS = ["resnet50", "mobilenet_v3_small", "convnext_tiny", "efficientnet_v2_s"]
-AS_SEEN = 1e-4
-"""Far below the tolerance: what was seen is below 1e-5."""
+AS_SEEN = 1e-3
+"""Below the tolerance: what was seen is 2e-7 by the shipped model, 8e-5 by random weights."""
 
 
 def noise(slices: int, seed: int = 1) -> np.ndarray:
