@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from pydicom.dataset import Dataset
 
 from ml.anatomy import Finding, look_at_anatomy
@@ -44,10 +45,13 @@ class Analyzer:
         BundleError
             If it is missing, altered or not understood.
         DeviceError
-            If the configured device is not there.
+            If the configured device or runtime is not there.
         """
         bundle = load_bundle(settings.model.bundle)
-        detector = Detector(bundle, settings.analyze.device, settings.analyze.batch_size)
+        wanted = settings.analyze
+        if wanted.threads:
+            torch.set_num_threads(wanted.threads)
+        detector = Detector(bundle, wanted.device, wanted.batch_size, wanted.runtime)
         model = Model.of(bundle, settings.model.operating_point)
         return cls(
             detector,
