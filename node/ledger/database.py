@@ -59,8 +59,9 @@ def open_database(url: str) -> sa.Engine:
     """
     parsed = sa.make_url(url)
     try:
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
-        if engine.dialect.name == "sqlite":
+        is_file = parsed.get_backend_name() == "sqlite"
+        engine = sa.create_engine(parsed, pool_pre_ping=not is_file)  # a server may have gone
+        if is_file:
             _tune_sqlite(engine)
         else:
             _tune_postgresql(engine)

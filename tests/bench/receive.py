@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -76,8 +77,10 @@ class Images:
 
 def rows(folder: Path) -> Iterator[Row | LeftOut]:
     """One association, then four."""
-    images = Images(folder)
+    memory = Path("/dev/shm")  # so that the disk is the receivers' alone
     with ExitStack() as peers:
+        room = tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else folder)
+        images = Images(Path(peers.enter_context(room)))
         ports = {
             "ichnode": peers.enter_context(running_receiver(folder / "node")),
             "Orthanc": peers.enter_context(running_orthanc(folder / "orthanc")).port,
@@ -100,7 +103,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
 def _sending(images: Images, port: int, series: int) -> Callable[[], float]:
     def send() -> float:
         folders = images.fresh(series)
-        os.sync()  # what was written for the senders is not the receiver's work
+        os.sync()  # what others have left to be written is not this receiver's work
         return IMAGES / seconds(lambda: send_all(folders, port))
 
     return send
