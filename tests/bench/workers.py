@@ -1,27 +1,39 @@
-"""How series per minute grow with the workers that analyze on one machine."""
+"""What a series costs a worker, and how series per minute grow with the workers of a machine."""
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import pydicom
 from pydicom.uid import CTImageStorage, generate_uid
 
-from ml.labels import Label
-from ml.phantom import make_phantom, write_dicom
+from ml.anatomy import look_at_anatomy
+from ml.labels import LABELS, Label
+from ml.phantom import make_phantom, phantom_uid, write_dicom
+from ml.series import Volume, load_volume
 from node.broker import EmbeddedBroker
+from node.headers import SeriesHeaders, read_headers
 from node.hints import Hints, answering_workers
+from node.judgement import Judgement
 from node.ledger import Instance, Ledger, Revision, State, open_ledger
 from node.processes import end_process, start_process
-from node.settings import Settings, load_settings
+from node.report import build
+from node.settings import Compression, ReportSettings, Settings, load_settings
 from node.spool import Spool, digest_of
 from tests.bench.row import Comparison, Figure, LeftOut, Row
 from tests.bench.turns import in_turns
+from tests.cases import MODEL
 from tests.e2e.peers import ICHNODE, one_set, wait_for
 from tests.postgresql import Postgresql, binaries
+
+T = TypeVar("T")
 
 WORKERS = 1, 2, 3
 SERIES = 6
@@ -127,7 +139,8 @@ class Pool:
 
 
 def rows(folder: Path) -> Iterator[Row | LeftOut]:
-    """Two workers and three, beside one."""
+    """A series without its forward pass, its results in every form, then workers."""
+    yield from _costs(folder / "costs")
     work = f"analyze and report, ledger in PostgreSQL, {SERIES} phantoms of {SIZE} x {SIZE}"
     if binaries() is None:
         yield LeftOut(work, "PostgreSQL's server is not installed")
@@ -174,3 +187,65 @@ def _start(stack: ExitStack, folder: Path, count: int, ledger: str, broker: str)
         stack.callback(end_process, process, 20)
     wait_for(lambda: len(answering_workers(queue, settings)) == count, 90, f"{count} workers")
     return settings
+
+
+def _costs(folder: Path) -> Iterator[Row]:
+    """CPU time of what is not the forward pass, and the size of the results."""
+    phantom = make_phantom(8, size=512, findings=[Label.INTRAPARENCHYMAL])
+    files = write_dicom(phantom, folder / "images")
+    of = f"of a series of {len(files)} slices of 512 x 512"
+
+    def read() -> tuple[SeriesHeaders, Volume]:
+        for file in files:
+            digest_of(file.read_bytes())
+        series = read_headers(files)
+        assert series.arrangement is not None
+        volume = load_volume(series.arrangement)
+        look_at_anatomy(volume.hu, volume.spacing_mm, [s.position_mm for s in volume.slices])
+        return series, volume
+
+    reading_s, (series, volume) = _cpu_s(read)
+    judgement = Judgement(
+        study_instance_uid=phantom_uid(phantom, "study"),
+        series_instance_uid=phantom_uid(phantom, "series"),
+        model=MODEL,
+        input_digest=64 * "a",
+        slices=volume.slices,
+        probabilities=np.random.default_rng(7).random((len(volume), len(LABELS)), np.float32),
+    )
+    plain = None
+    for compression in Compression:
+        rules = ReportSettings(compression=compression)
+        building_s, built = _cpu_s(
+            lambda rules=rules: build(
+                judgement,
+                volume,
+                series.headers,
+                folder / rules.compression,
+                settings=rules,
+                created=datetime(2024, 1, 1, tzinfo=UTC),
+            )
+        )
+        if plain is None:
+            yield Row(
+                f"all but the forward pass {of}",
+                Figure("ichnode", reading_s + building_s, "CPU-s"),
+                note=f"{reading_s:.2f} s to digest, headers, pixels and anatomy, "
+                f"{building_s:.2f} s to build the results, look at them and write them",
+            )
+        size = Figure("ichnode", sum(result.path.stat().st_size for result in built) / 1e6, "MB")
+        yield Row(
+            f"results {of}, compression {compression}",
+            size,
+            [] if plain is None else [Comparison(plain)],
+            note=f"{len(built)} objects, {building_s:.2f} s of a core",
+        )
+        plain = plain or Figure("without compression", size.value, "MB")
+
+
+def _cpu_s(work: Callable[[], T]) -> tuple[float, T]:
+    """CPU time of the second time, seconds, and what the work gives."""
+    work()
+    begun = time.process_time()
+    done = work()
+    return time.process_time() - begun, done
