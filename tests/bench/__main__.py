@@ -24,8 +24,8 @@ SUBJECTS: Mapping[str, Subject] = {
     "send": send.rows,
     "decode": decode.rows,
     "forward": forward.rows,
-    "ledger": ledger.rows,
     "workers": workers.rows,
+    "ledger": ledger.rows,
 }
 
 
