@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import decode, forward, latency, ledger, receive, send, start
+from tests.bench import decode, forward, latency, ledger, memory, receive, send, start
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -26,6 +26,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "forward": forward.rows,
     "ledger": ledger.rows,
     "latency": latency.rows,
+    "memory": memory.rows,
 }
 
 
