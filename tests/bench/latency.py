@@ -27,8 +27,8 @@ from tests.e2e.peers import Node, Orthanc, dcmtk, running_node, running_orthanc
 
 T = TypeVar("T")
 
-SERIES = 7
-WARM_UP = 2
+SERIES = 5
+WARM_UP = 1
 GRACE_S = 2.0
 GOAL_S = 1.0
 POLL_S = 0.02
