@@ -78,7 +78,7 @@ class Sweeper:
         try:
             step()
         except Exception as error:  # a database that is away comes back; sweeping must go on
-            if name not in self._ill:  # once, not twice a second
+            if name not in self._ill:  # once, not at every look
                 log.error("sweeping (%s), trying on: %s", name, first_line(error))
             self._ill.add(name)
         else:
