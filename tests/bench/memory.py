@@ -19,7 +19,7 @@ ASSOCIATIONS = 8
 SLICES = 1000
 SIZE = 128
 LARGE_SLICES, LARGE_SIZE = 50, 512
-MOST_RECEIVER_MIB = 400
+MOST_RECEIVER_MIB = 256
 MOST_GROWTH = 1.1
 """A second round may find the peak this much higher: what is held does not add up."""
 
