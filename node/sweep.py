@@ -7,6 +7,7 @@ is a compare-and-set that one of them wins.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
 """Between two looks, seconds."""
+
+LOOK_S = 0.1
+"""Between two looks at what has come to rest, seconds: a patient waits for them."""
 
 LEEWAY_S = 30.0
 """Nothing waits for longer than the configuration says and this, seconds."""
@@ -49,26 +53,32 @@ class Sweeper:
         self.ledger = ledger
         self.hints = hints
         self._ill: set[str] = set()  # steps that did not succeed when they were last tried
+        self._steps = (
+            self.straighten,
+            self.assemble,
+            self.take_back,
+            self.explain,
+            self.hint_analyze,
+            self.hint_deliver,
+        )
 
     def run(self, stop: threading.Event) -> None:
         """Sweep at every interval; an error is logged and does not end it."""
-        while not stop.wait(INTERVAL_S):
-            for step in (
-                self.straighten,
-                self.assemble,
-                self.take_back,
-                self.explain,
-                self.hint_analyze,
-                self.hint_deliver,
-            ):
+        next_at = 0.0
+        # No quick looks while something is ill: what is away is not to be pressed.
+        while not stop.wait(INTERVAL_S if self._ill else LOOK_S):
+            is_whole = self._ill or time.monotonic() >= next_at
+            for step in self._steps if is_whole else (self.assemble,):
                 self._guard(step)
+            if is_whole:
+                next_at = time.monotonic() + INTERVAL_S
 
     def _guard(self, step: Callable[[], None]) -> None:
         name = step.__name__
         try:
             step()
         except Exception as error:  # a database that is away comes back; sweeping must go on
-            if name not in self._ill:  # once, not twice a second
+            if name not in self._ill:  # once, not at every look
                 log.error("sweeping (%s), trying on: %s", name, first_line(error))
             self._ill.add(name)
         else:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import decode, forward, ledger, receive, send, start, workers
+from tests.bench import decode, forward, latency, ledger, memory, receive, send, start, workers
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -24,6 +24,8 @@ SUBJECTS: Mapping[str, Subject] = {
     "send": send.rows,
     "decode": decode.rows,
     "forward": forward.rows,
+    "latency": latency.rows,
+    "memory": memory.rows,
     "workers": workers.rows,
     "ledger": ledger.rows,
 }

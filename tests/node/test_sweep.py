@@ -2,12 +2,13 @@
 
 import logging
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from node.ledger import open_ledger
+from node.ledger import Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool
 from node.sweep import INTERVAL_S, Sweeper
@@ -38,3 +39,30 @@ def test_a_database_that_is_away_is_told_of_once_and_swept_again_when_it_is_back
     assert len(complaints) == 1
     assert "no such table" in complaints[0]
     assert "sweeping (assemble) works again" in [r.message for r in caplog.records]
+
+
+def test_what_has_come_to_rest_is_looked_at_between_two_sweeps(
+    tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=tmp_path)
+    ledger = open_ledger(settings.ledger_url)
+    looks: Counter[State] = Counter()
+    due = ledger.due
+
+    def counted(state: State) -> list[Revision]:
+        looks[state] += 1
+        return due(state)
+
+    monkeypatch.setattr(ledger, "due", counted)
+    stop = threading.Event()
+    thread = threading.Thread(
+        target=Sweeper(settings, Spool(tmp_path), ledger, heard).run, args=(stop,)
+    )
+    thread.start()
+    stop.wait(4 * INTERVAL_S)
+    stop.set()
+    thread.join(10)
+    ledger.close()
+
+    assert 2 <= looks[State.READY] <= 5
+    assert looks[State.RECEIVING] >= 2 * looks[State.READY]
