@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RARELY = 50_000, 20, 100
+"""How many new objects a worker that analyzes has before their cycles are looked for."""
+
 
 class InstancesLost(IchnodeError):
     """Files of a series are gone from the spool or altered there."""
@@ -251,10 +254,10 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
             "model %s %s on %s by %s", model.name, model.version, detector.device, detector.runtime
         )
         threads = 1  # one model, one GPU; and what waits is left to other workers
-        # What is loaded stays: else it is walked through again and again while trees of
-        # content items are built, which takes a fifth of the time that a report does.
+        # Else all that is loaded is walked through again and again while trees of content
+        # items are built, which takes a fifth of the time that a report does.
         gc.collect()
-        gc.freeze()
+        gc.set_threshold(*RARELY)
     with Auditor.open(settings, queue) as auditor:
         worker = Worker(
             settings,
