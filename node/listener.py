@@ -27,6 +27,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from typing import Any, cast
 
@@ -35,8 +36,10 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
 from pynetdicom.fsm import TRANSITION_TABLE, StateMachine
-from pynetdicom.pdu import A_ABORT_RQ
+from pynetdicom.pdu import A_ABORT_RQ, P_DATA_TF
+from pynetdicom.pdu_items import PresentationDataValueItem
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, P_DATA
 from pynetdicom.transport import (
     AssociationSocket,
@@ -83,6 +86,7 @@ PAUSE_S = 0.0001
 
 _config.LOG_HANDLER_LEVEL = "none"  # nobody reads what it would format for each PDU
 
+_P_DATA_TF = 0x04  # a type of PDU (PS3.8, table 9-22)
 _INVALID_PDU = 0x06  # A-ABORT, reason: invalid PDU parameter value (PS3.8, table 9-26)
 
 
@@ -305,6 +309,7 @@ class _Handler(RequestHandler):
         gathering = _Gathering(association, self.server.ae.memory, limits.max_instance_mb * 1024**2)
         dul.to_user_queue = _Telling(gathering.wake)
         dul._run_loop_delay = PAUSE_S
+        dul._decode_pdu = partial(decoded, dul)  # type: ignore[method-assign]
         association.dimse = gathering
         return association
 
@@ -328,6 +333,30 @@ class _Bell:
         """Have it rung no more."""
         with suppress(BlockingIOError):
             os.eventfd_read(self._descriptor)
+
+
+def decoded(dul: DULServiceProvider, pdu: bytearray) -> tuple[Any, str]:
+    """Decode a PDU; a P-DATA-TF (PS3.8, 9.3.5) without a copy of what it carries.
+
+    Raises
+    ------
+    ValueError
+        If the items do not fill it.
+    """
+    if pdu[0] != _P_DATA_TF:
+        return DULServiceProvider._decode_pdu(dul, pdu)
+    found, content, start = P_DATA_TF(), memoryview(pdu).toreadonly(), 6
+    while start < len(content):
+        length, context = struct.unpack_from(">LB", content, start)
+        end = start + 4 + length
+        if length < 2 or end > len(content):
+            raise ValueError(f"an item of {length} bytes in a PDU of {len(pdu)}")
+        item = PresentationDataValueItem()
+        item.presentation_context_id = context
+        item.presentation_data_value = cast(bytes, content[start + 5 : end])  # as good as
+        found.presentation_data_value_items.append(item)
+        start = end
+    return found, "Evt10"
 
 
 class _Telling(queue.Queue[Any]):
@@ -440,21 +469,21 @@ class _Connection(AssociationSocket):
             raise OSError("the connection is closed")
         grace_s = self._idle_s if self.assoc.is_established else min(HANDSHAKE_S, self._idle_s)
         deadline = time.monotonic() + grace_s + nr_bytes / SLOWEST_RATE
-        received = bytearray()
+        received, count = bytearray(nr_bytes), 0
         try:
-            while len(received) < nr_bytes:
+            while count < nr_bytes:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    raise TimeoutError(f"{len(received)} of {nr_bytes} bytes came in time")
+                    raise TimeoutError(f"{count} of {nr_bytes} bytes came in time")
                 connection.settimeout(left_s)
-                some = connection.recv(nr_bytes - len(received))
+                some = connection.recv_into(memoryview(received)[count:])
                 if not some:
                     break
-                received += some
+                count += some
         finally:
             with suppress(OSError):  # it may be closed by now
                 connection.settimeout(self._idle_s)
-        return received
+        return received if count == nr_bytes else received[:count]
 
     @property
     def _peer(self) -> str:
@@ -573,7 +602,7 @@ class _Gathering(DIMSEServiceProvider):
         if self.msg_queue.qsize() > MOST_REQUESTS:
             self._give_up("it does not wait for answers")
 
-    def _within_limits(self, fragments: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    def _within_limits(self, fragments: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
         """Count what comes, and cut a dataset that is too large out of it."""
         command = sum(len(value) - 1 for _, value in fragments if value[0] & 1)
         dataset = sum(len(value) - 1 for _, value in fragments if not value[0] & 1)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,13 +17,15 @@ from pydicom.uid import CTImageStorage, JPEG2000Lossless
 from pynetdicom.dimse_messages import C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode, encode
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.pdu_primitives import P_DATA
 
 from ml.phantom import make_phantom, write_dicom
 from node.broker import free_port
 from node.dicom import IMPLEMENTATION_CLASS_UID
 from node.errors import ConfigError
 from node.ledger import open_ledger
-from node.listener import c_store_rsp
+from node.listener import c_store_rsp, decoded
 from node.port import open_port
 from node.receive import file_content
 from node.settings import Settings, load_settings
@@ -154,3 +157,23 @@ def test_what_is_written_is_what_was_sent(node: Node, files: list[Path]) -> None
 
     [stored] = (node.settings.home / "spool").rglob("*.dcm")
     assert pydicom.dcmread(stored) == pydicom.dcmread(files[0])
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 255), st.binary(min_size=1, max_size=40)), max_size=4),
+    st.integers(0, 60),
+)
+def test_a_pdu_of_data_is_decoded_as_the_library_does_it(
+    values: list[tuple[int, bytes]], cut: int
+) -> None:
+    primitive = P_DATA()
+    primitive.presentation_data_value_list.extend(values)
+    whole = P_DATA_TF(primitive).encode()
+
+    found, event = decoded(None, bytearray(whole))
+
+    assert event == "Evt10"
+    assert found.to_primitive().presentation_data_value_list == values
+    if values and 0 < cut <= 5 + len(values[-1][1]) - 1:
+        with pytest.raises((ValueError, struct.error)):
+            decoded(None, bytearray(whole[:-cut]))
