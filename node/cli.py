@@ -196,6 +196,7 @@ def receive(
     from node.audit import Auditor
     from node.broker import broker_url
     from node.hints import Hints
+    from node.processes import keep_freed_memory
     from node.receive import start_receiver
     from node.reconcile import reconcile_in_background
     from node.spool import Spool
@@ -209,6 +210,7 @@ def receive(
         run_until_told(Supervisor(settings, receivers(settings), config, verbose=verbose))
         return
     port = None if listening is None else socket.socket(fileno=listening)
+    keep_freed_memory(4 * 1024**2)  # an image of 1024 x 1024, and what becomes of it
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -4,9 +4,11 @@ import ctypes
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -52,3 +54,20 @@ def end_process(process: "subprocess.Popen[bytes]", timeout_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def keep_freed_memory(largest: int) -> None:
+    """Keep memory that is freed for what comes next, and give back only what is much.
+
+    Each image that comes in takes and frees pieces of its own size. The C library gives
+    such pieces back at once, and to have them again, page by page, takes longer than to
+    fill them.
+
+    Parameters
+    ----------
+    largest : int
+        Pieces up to this size are kept, bytes; in each arena twice as much at most.
+    """
+    with suppress(AttributeError):  # another C library than GNU's
+        _libc.mallopt(_M_MMAP_THRESHOLD, largest)
+        _libc.mallopt(_M_TRIM_THRESHOLD, 2 * largest)

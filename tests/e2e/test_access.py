@@ -119,6 +119,7 @@ def told(run: Run, phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -
         node.send(series.files)
     storescu(node.port, make(odd, slices=12).files)
     storescu(node.port, make(nameless, slices=2).files)
+    node.wait_for(good.series, State.REPORTED, State.DELIVERED)
     again = pydicom.dcmread(good.files[0])
     again.PatientName = SECRETS["PatientName"] + "^II"
     again.save_as(good.files[0])

@@ -100,7 +100,10 @@ files._main()
     ("how", "said"),
     [
         ("import os; os.kill(os.getpid(), 11)", "exit status -11"),
-        ("files.faulthandler.dump_traceback_later(0.2, exit=True); files.time.sleep(9)", "Timeout"),
+        (
+            "import time; files.faulthandler.dump_traceback_later(0.2, exit=True); time.sleep(9)",
+            "Timeout",
+        ),
     ],
 )
 def test_a_file_that_breaks_the_reader_is_kept_and_the_rest_is_read(
