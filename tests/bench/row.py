@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.page import write_between
+
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 
 
@@ -167,14 +169,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Write it as Markdown between the marks of a page that has them, else alone."""
-        section = f"{BEGIN}\n{self._markdown()}\n{END}"
-        page = path.read_text(encoding="utf-8") if path.exists() else ""
-        if BEGIN in page and END in page:
-            before, _, rest = page.partition(BEGIN)
-            section = f"{before}{section}{rest.partition(END)[2]}"
-        else:
-            section += "\n"
-        path.write_text(section, encoding="utf-8")
+        write_between(path, BEGIN, END, self._markdown())
 
     def _markdown(self) -> str:
         lines = [f"{machine()}, {datetime.now(UTC):%Y-%m-%d}.", ""]
