@@ -70,10 +70,18 @@ class AuditSettings(Section):
         "authpriv", description="of syslog; authpriv is the standard's (PS3.15, A.6)"
     )
     tls_ca: Path | None = Field(
-        None, description="certificates to check a tls:// server by; absent: the system's"
+        None,
+        description="certificates to check a tls:// server by; absent: the system's",
+        examples=["/etc/ichnode/syslog-ca.pem"],
     )
-    tls_certificate: Path | None = Field(None, description="the node's own, where a server asks")
-    tls_key: Path | None = Field(None, description="the key of tls_certificate")
+    tls_certificate: Path | None = Field(
+        None,
+        description="the node's own, where a server asks",
+        examples=["/etc/ichnode/node.pem"],
+    )
+    tls_key: Path | None = Field(
+        None, description="the key of tls_certificate", examples=["/etc/ichnode/node.key"]
+    )
     patient: Patient = Field(Patient.ID, description="what records say of the patient: id, none")
     max_waiting: int = Field(
         2000, ge=1, le=1_000_000, description="records kept while file or syslog fail, then lost"

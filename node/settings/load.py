@@ -124,9 +124,13 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
         return f"{where}: unknown key {key}{_hint(str(location[-1]), known)}"
     if is_missing:
         return f"{where}: {key} is missing"
-    takes = re.sub(r"^(Value error, |Input should |String should )", "", first["msg"])
-    takes = takes if takes.startswith("takes") else f"should {takes}"
-    return f"{where}: {key}: got {_without_password(repr(first['input']))}, {takes}"
+    return f"{where}: {key}: got {_without_password(repr(first['input']))}, {takes(error)}"
+
+
+def takes(error: ValidationError) -> str:
+    """What a key takes, in the words of what is wrong with its value."""
+    words = re.sub(r"^(Value error, |Input should |String should )", "", error.errors()[0]["msg"])
+    return words if words.startswith("takes") else f"should {words}"
 
 
 def _without_password(text: str) -> str:

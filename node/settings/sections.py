@@ -16,7 +16,9 @@ class DicomSettings(Section):
     """The node as a DICOM peer."""
 
     ae_title: AETitle = Field("ICHNODE", description="AE title of the node")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; 0.0.0.0: all, for other machines"
+    )
     port: Port = Field(11112, description="port to listen on")
     processes: int = Field(
         2, ge=1, le=64, description="that receive on the port; limits below hold for each"
@@ -48,10 +50,13 @@ class DicomSettings(Section):
 class Destination(TakesTLS):
     """A peer that results are sent to."""
 
-    ae_title: AETitle = Field(description="AE title of the peer")
-    host: str = Field(min_length=1, description="its address")
-    port: Port = Field(description="its port")
-    commit: bool = Field(False, description="ask it to commit to what it has stored")
+    ae_title: AETitle = Field(description="AE title of the peer", examples=["PACS"])
+    host: str = Field(min_length=1, description="its address", examples=["10.0.0.5"])
+    port: Port = Field(description="its port", examples=[104])
+    commit: bool = Field(
+        False,
+        description="ask it to commit to what it has stored; where there are peers, it is one",
+    )
 
 
 class AssembleSettings(Section):
@@ -99,8 +104,13 @@ class BrokerSettings(Section):
         None,
         pattern=_BROKER_URL,
         description="redis://...; without it `ichnode up` starts one of its own",
+        examples=["redis://redis.example:6379/0"],
     )
-    url_file: Path | None = Field(None, description="a file with the URL, if it has a password")
+    url_file: Path | None = Field(
+        None,
+        description="instead of url: a file with it, if it has a password",
+        examples=["/etc/ichnode/broker.url"],
+    )
     visibility_timeout_s: PositiveSeconds = Field(
         3600, description="a message that was not acknowledged for this long comes again"
     )
@@ -118,8 +128,13 @@ class LedgerSettings(Section):
         None,
         pattern=_LEDGER_URL,
         description="postgresql+psycopg://...; without it SQLite in home",
+        examples=["postgresql+psycopg://ichnode@db.example/ichnode"],
     )
-    url_file: Path | None = Field(None, description="a file with the URL, if it has a password")
+    url_file: Path | None = Field(
+        None,
+        description="instead of url: a file with it, if it has a password",
+        examples=["/etc/ichnode/ledger.url"],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -139,5 +154,5 @@ class ModelSettings(Section):
 class WebSettings(Section):
     """Where the web page listens."""
 
-    host: str = "127.0.0.1"
-    port: Port = 8042
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8042, description="port to listen on")

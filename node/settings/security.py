@@ -45,13 +45,21 @@ Networks = tuple[Annotated[Network, BeforeValidator(_network)], ...]
 class TakesTLS(Section):
     """A system that the node may call, with TLS or without."""
 
-    name: str = Field(pattern=NAME, description="what you call it")
+    name: str = Field(pattern=NAME, description="what you call it", examples=["pacs"])
     tls: bool = Field(False, description="whether it takes TLS")
     tls_ca: Path | None = Field(
-        None, description="certificates to check its own by; absent: the system's"
+        None,
+        description="certificates to check its own by; absent: the system's",
+        examples=["/etc/ichnode/pacs-ca.pem"],
     )
-    tls_certificate: Path | None = Field(None, description="the node's own, where it asks for one")
-    tls_key: Path | None = Field(None, description="the key of tls_certificate")
+    tls_certificate: Path | None = Field(
+        None,
+        description="the node's own, where it asks for one",
+        examples=["/etc/ichnode/node.pem"],
+    )
+    tls_key: Path | None = Field(
+        None, description="the key of tls_certificate", examples=["/etc/ichnode/node.key"]
+    )
     tls_check_host: bool = Field(True, description="its certificate has to name its host")
 
     @model_validator(mode="after")
@@ -64,16 +72,24 @@ class TakesTLS(Section):
 
 
 class Peer(TakesTLS):
-    """A system that may send to the node."""
+    """A system that may send to the node; without any, whoever reaches the port may."""
 
-    ae_title: AETitle = Field(description="AE title that it calls itself by")
+    name: str = Field(pattern=NAME, description="what you call it", examples=["ct1"])
+    ae_title: AETitle = Field(description="AE title that it calls itself by", examples=["CT1"])
     networks: Networks = Field(
-        (), description="where it calls from; with host, its address counts too; neither: anywhere"
+        (),
+        description="where it calls from; with host, its address counts too; neither: anywhere",
+        examples=[["10.0.1.0/24"]],
     )
     host: str | None = Field(
-        None, min_length=1, description="its address, for storage commitment reports to it"
+        None,
+        min_length=1,
+        description="its address, for storage commitment reports to it",
+        examples=["10.0.1.7"],
     )
-    port: Port | None = Field(None, description="its port; absent: it is never called")
+    port: Port | None = Field(
+        None, description="its port; absent: it is never called", examples=[104]
+    )
 
 
 class ClientCertificates(StrEnum):
@@ -87,9 +103,21 @@ class ClientCertificates(StrEnum):
 class TLSSettings(Section):
     """TLS for those who call the node; without a certificate it speaks plain DICOM."""
 
-    certificate: Path | None = Field(None, description="the node's, with what stands above it; PEM")
-    key: Path | None = Field(None, description="its key, for the node's user alone; PEM")
-    ca: Path | None = Field(None, description="certificates to check those of peers by; PEM")
+    certificate: Path | None = Field(
+        None,
+        description="the node's, with what stands above it; PEM",
+        examples=["/etc/ichnode/node.pem"],
+    )
+    key: Path | None = Field(
+        None,
+        description="its key, for the node's user alone; PEM",
+        examples=["/etc/ichnode/node.key"],
+    )
+    ca: Path | None = Field(
+        None,
+        description="certificates to check those of peers by; PEM",
+        examples=["/etc/ichnode/ca.pem"],
+    )
     client_certificates: ClientCertificates = Field(
         ClientCertificates.REQUIRED, description="of peers that call: required, optional, none"
     )

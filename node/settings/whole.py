@@ -41,7 +41,11 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    home: Path = Field(default_factory=_default_home, description="folder for all that is kept")
+    home: Path = Field(
+        default_factory=_default_home,
+        description="folder for all that is kept; absent: ~/.local/share/ichnode",
+        examples=["/var/lib/ichnode"],
+    )
     dicom: DicomSettings = DicomSettings()
     destinations: tuple[Destination, ...] = ()
     peers: tuple[Peer, ...] = ()

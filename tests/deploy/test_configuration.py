@@ -1,23 +1,23 @@
-"""The sample configuration is what it says: the defaults, and one destination."""
+"""What the repository says of the configuration is what the settings model says."""
 
 from pathlib import Path
 
 from node.settings import Settings, load_settings
+from node.settings.__main__ import PAGE, SAMPLE, sample
+from node.settings.reference import as_markdown, as_toml
 
-SAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "ichnode.toml"
-
-
-def test_the_sample_shows_the_defaults() -> None:
-    sample = load_settings(SAMPLE)
-
-    assert [destination.name for destination in sample.destinations] == ["pacs"]
-    assert sample.model_dump(exclude={"destinations"}) == Settings().model_dump(
-        exclude={"destinations"}
-    )
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_sample_names_every_section() -> None:
-    text = SAMPLE.read_text()
-    sections = set(Settings.model_fields) - {"home", "destinations"}
+def test_the_sample_is_the_defaults_and_one_destination() -> None:
+    loaded = load_settings(ROOT / SAMPLE)
 
-    assert {name for name in sections if f"[{name}]" in text} == sections
+    assert [destination.name for destination in loaded.destinations] == ["pacs"]
+    without = {"destinations", "home"}
+    assert loaded.model_dump(exclude=without) == Settings().model_dump(exclude=without)
+
+
+def test_the_sample_and_the_page_are_made_from_the_settings() -> None:
+    """`make reference` makes them anew."""
+    assert (ROOT / SAMPLE).read_text() == as_toml(sample())
+    assert (ROOT / PAGE).read_text() == as_markdown()
