@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ml.errors import first_line
@@ -226,7 +228,25 @@ def _syntaxes(deliveries: Sequence[Delivery], spool: Spool) -> list[str]:
 
 
 class RejectedError(DeliveryError):
-    """The peer answers, and takes no association of the node."""
+    """The peer answers, and takes no association of the node (PS3.8, 9.3.4).
+
+    Parameters
+    ----------
+    where : str
+        The peer.
+    answer : A_ASSOCIATE, optional
+        Its A-ASSOCIATE-RJ.
+    """
+
+    def __init__(self, where: str, answer: A_ASSOCIATE | None) -> None:
+        told = None if answer is None else (answer.result_source, answer.diagnostic)
+        self.knows_not_the_node = told == (1, 3)
+        self.has_another_title = told == (1, 7)
+        self.reason = "no reason given"
+        with suppress(LookupError, ValueError):  # one that the standard does not know
+            if answer is not None:
+                self.reason = answer.reason_str.lower().replace("ae title", "AE title")
+        super().__init__(f"{where} rejects the association: {self.reason}")
 
 
 class NotTakenError(DeliveryError):
@@ -302,7 +322,7 @@ class Sender:
         except (OSError, RuntimeError, ValueError, ConfigError) as error:
             raise DeliveryError(f"{self._where} cannot be reached: {first_line(error)}") from error
         if association.is_rejected:
-            raise RejectedError(f"{self._where} rejects the association")
+            raise RejectedError(self._where, association.acceptor.primitive)
         if not association.is_established:
             why = why_not(self.peer, self.timeout_s)
             raise DeliveryError(f"{self._where} does not answer{f': {why}' if why else ''}")

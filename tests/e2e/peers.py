@@ -281,10 +281,12 @@ class Orthanc:
 
 
 @contextmanager
-def running_orthanc(folder: Path, *, dicomweb: bool = False) -> Iterator[Orthanc]:
-    """Run an Orthanc that takes whatever is sent to it."""
+def running_orthanc(
+    folder: Path, *, dicomweb: bool = False, **configuration: object
+) -> Iterator[Orthanc]:
+    """Run an Orthanc that takes whatever is sent to it, unless configured otherwise."""
     peer = Orthanc(free_port(), free_port())
-    process = start_orthanc(folder, peer, dicomweb=dicomweb)
+    process = start_orthanc(folder, peer, dicomweb=dicomweb, **configuration)
     try:
         yield peer
     finally:
@@ -293,7 +295,7 @@ def running_orthanc(folder: Path, *, dicomweb: bool = False) -> Iterator[Orthanc
 
 
 def start_orthanc(
-    folder: Path, peer: Orthanc, *, dicomweb: bool = False
+    folder: Path, peer: Orthanc, *, dicomweb: bool = False, **configuration: object
 ) -> "subprocess.Popen[bytes]":
     """Start an Orthanc, over what it has stored in a folder, and wait until it answers."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -313,6 +315,7 @@ def start_orthanc(
                 "DicomCheckCalledAet": False,
                 "DicomAlwaysAllowStore": True,
             }
+            | configuration
         )
     )
     binary = shutil.which("Orthanc") or "/usr/sbin/Orthanc"

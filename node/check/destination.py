@@ -1,0 +1,126 @@
+"""A destination, asked step by step, so that what is wrong with it has a name.
+
+Its name, its port, TLS, the association (PS3.8, 9.3.4) and a C-ECHO (PS3.7, 9.1.5) come one
+after the other; the first that fails is what an administrator has to look at.
+"""
+
+import socket
+import ssl
+
+from ml.errors import first_line
+from node.check.finding import Finding, Health
+from node.deliver import RejectedError, echo
+from node.errors import DeliveryError
+from node.settings import Destination
+from node.tls import why_not
+
+ECHO_TIMEOUT_S = 5.0
+
+
+class _Ill(Exception):
+    """Something is wrong: what, and the cure."""
+
+    def __init__(self, text: str, cure: str) -> None:
+        super().__init__(text)
+        self.cure = cure
+
+
+def check_destination(ae_title: str, peer: Destination) -> Finding:
+    """Send a C-ECHO to a destination, and say why where it cannot be.
+
+    Parameters
+    ----------
+    ae_title : str
+        The node's.
+    peer : Destination
+    """
+    subject, where = f"destination {peer.name}", f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        _reach(peer)
+        _echo(ae_title, peer)
+    except _Ill as ill:
+        return Finding(subject, Health.BAD, f"{where}: {ill}", ill.cure)
+    return Finding(subject, Health.GOOD, f"{where} answers a C-ECHO")
+
+
+def _reach(peer: Destination) -> None:
+    try:
+        socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError):
+        raise _Ill(
+            f"the name {peer.host} is not known", "is it spelt right? an address does, too"
+        ) from None
+    try:
+        socket.create_connection((peer.host, peer.port), ECHO_TIMEOUT_S).close()
+    except ConnectionRefusedError:
+        raise _Ill(
+            "nothing listens there",
+            f"is it up, and is {peer.port} its DICOM port? (104, 11112 and 4242 are common)",
+        ) from None
+    except TimeoutError:
+        raise _Ill(
+            f"no connection within {ECHO_TIMEOUT_S:.0f} s",
+            "is the address right? does a firewall lie between?",
+        ) from None
+    except OSError as error:
+        raise _Ill(
+            first_line(error), "is the address right? does the network lead there?"
+        ) from None
+
+
+def _echo(ae_title: str, peer: Destination) -> None:
+    try:
+        echo(ae_title, peer, ECHO_TIMEOUT_S)
+    except RejectedError as error:
+        raise _Ill(
+            f"it rejects the association: {error.reason}", _cure(ae_title, peer, error)
+        ) from None
+    except DeliveryError as error:
+        raise _without_association(peer, error) from None
+
+
+def _cure(ae_title: str, peer: Destination, error: RejectedError) -> str:
+    if error.has_another_title:
+        return f"set its ae_title to what it calls itself; it is not {peer.ae_title}"
+    if error.knows_not_the_node:
+        return f"make {ae_title} with this machine's address known to it"
+    return f"does it know {ae_title} with this machine's address, and call itself {peer.ae_title}?"
+
+
+def _without_association(peer: Destination, error: DeliveryError) -> _Ill:
+    """Why it takes connections and no association: mostly TLS on one side alone."""
+    if peer.tls:
+        complaint = why_not(peer, ECHO_TIMEOUT_S)
+        if complaint is not None and "certificate" in complaint:
+            return _Ill(complaint, "see tls_ca and tls_check_host, tls_certificate and tls_key")
+        if _takes_tls(peer):
+            return _Ill(
+                complaint or first_line(error), "does it ask for a certificate? see tls_certificate"
+            )
+        return _Ill("it takes no TLS", "set tls = false, or the port that it takes TLS on")
+    if _takes_tls(peer):
+        return _Ill(
+            "it takes TLS only", "set tls = true, and tls_ca to what issued its certificate"
+        )
+    return _Ill(
+        "it takes the connection, but answers no association",
+        "does a DICOM application listen there? its log may say why it does not answer",
+    )
+
+
+def _takes_tls(peer: Destination) -> bool:
+    """Whether it begins a TLS handshake; whose certificate it shows does not matter here."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((peer.host, peer.port), ECHO_TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=peer.host),
+        ):
+            return True
+    except ssl.SSLError as error:
+        # It speaks TLS, and is not content with the node's.
+        return "ALERT" in (error.reason or "")
+    except OSError:
+        return False

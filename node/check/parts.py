@@ -1,0 +1,244 @@
+"""What the doctor looks at on this machine, and the order in which it looks at everything."""
+
+import os
+import shutil
+import socket
+import ssl
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from ml.errors import IchnodeError, first_line
+from node.check.finding import Finding, Health
+from node.settings import Destination, Settings
+
+LITTLE_DISK_GB = 5
+ECHO_TIMEOUT_S = 5.0
+SOON = timedelta(days=30)
+"""A certificate that ends within this is told of."""
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one after the other."""
+    yield _guarded("home", lambda: _home(settings))
+    yield _guarded("disk", lambda: _disk(settings))
+    yield _guarded(
+        "ledger",
+        lambda: _ledger(settings),
+        "see [ledger] url; is the database up, may the user in?",
+    )
+    yield _guarded("broker", lambda: _broker(settings), "see [broker] url; is the Redis up?")
+    yield _guarded(
+        "port", lambda: _port(settings), "end what listens there, or change [dicom] port"
+    )
+    yield _guarded("access", lambda: _access(settings))
+    for name, certificate, key in _certificates(settings):
+        yield _guarded(
+            f"certificate {name}",
+            partial(_certificate, name, certificate, key),
+            "renew it",
+        )
+    yield _guarded(
+        "model",
+        lambda: _model(settings),
+        "set [model] bundle to one that is whole, or copy it again",
+    )
+    yield _guarded(
+        "device",
+        lambda: _device(settings),
+        'is its driver loaded (nvidia-smi)? else set [analyze] device = "auto"',
+    )
+    yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
+    if not settings.destinations:
+        yield Finding(
+            "destinations",
+            Health.NOTE,
+            "none: results stay in home",
+            "add a [[destinations]] table",
+        )
+    for destination in settings.destinations:
+        yield _guarded(
+            f"destination {destination.name}", partial(_destination, settings, destination)
+        )
+        if destination.commit and settings.peers and settings.peer(destination.ae_title) is None:
+            yield Finding(
+                f"commitment of {destination.name}",
+                Health.BAD,
+                f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
+                f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
+            )
+
+
+def _guarded(subject: str, look: Callable[[], Finding], cure: str = "") -> Finding:
+    try:
+        return look()
+    except (IchnodeError, OSError) as error:
+        return Finding(subject, Health.BAD, first_line(error), cure)
+
+
+def _home(settings: Settings) -> Finding:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=settings.home):
+            pass
+    except OSError as error:
+        return Finding(
+            "home",
+            Health.BAD,
+            f"{settings.home} cannot be written: {error.strerror}",
+            "change its owner, or set home to a folder that this user may write",
+        )
+    if settings.home.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        return Finding(
+            "home",
+            Health.NOTE,
+            f"{settings.home} is open to others on this machine",
+            f"chmod 700 {settings.home}",
+        )
+    return Finding("home", Health.GOOD, str(settings.home))
+
+
+def _disk(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.home).free / 1024**3
+    text = f"{free:.0f} GB free"
+    if free < settings.dicom.min_free_gb:
+        return Finding(
+            "disk",
+            Health.BAD,
+            f"{text}, less than [dicom] min_free_gb: every image is refused with A700",
+            "make room, or put home on another disk",
+        )
+    if free < LITTLE_DISK_GB:
+        return Finding("disk", Health.NOTE, text, "make room: a full spool refuses images")
+    return Finding("disk", Health.GOOD, text)
+
+
+def _ledger(settings: Settings) -> Finding:
+    from node.ledger import open_ledger
+
+    ledger = open_ledger(settings.ledger_url)
+    name = ledger.engine.url.render_as_string(hide_password=True)
+    ledger.close()
+    return Finding("ledger", Health.GOOD, name)
+
+
+def _broker(settings: Settings) -> Finding:
+    from node.broker import broker_url, check_broker, find_redis, url_file
+
+    if settings.broker.url is None and not url_file(settings.home).exists():
+        return Finding("broker", Health.GOOD, f"`ichnode up` starts {find_redis()}")
+    check_broker(broker_url(settings))
+    return Finding("broker", Health.GOOD, "answers")
+
+
+def _port(settings: Settings) -> Finding:
+    from node.deliver import RejectedError, echo
+    from node.errors import DeliveryError
+
+    dicom = settings.dicom
+    where = f"{dicom.host}:{dicom.port}"
+    family = socket.AF_INET6 if ":" in dicom.host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((dicom.host, dicom.port))
+        return Finding("port", Health.GOOD, f"{where} is free for `ichnode up`")
+    except OSError as error:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(dicom.host, dicom.host)  # noqa: S104
+        node = Destination(name="node", ae_title=dicom.ae_title, host=host, port=dicom.port)
+        try:
+            if dicom.tls.is_on:
+                ssl.get_server_certificate((host, dicom.port), timeout=ECHO_TIMEOUT_S)
+                return Finding("port", Health.GOOD, f"a node with TLS answers on {where}")
+            echo(dicom.ae_title, node, ECHO_TIMEOUT_S)
+        except RejectedError:
+            return Finding("port", Health.GOOD, f"a node answers on {where}: it is no peer itself")
+        except (DeliveryError, OSError):
+            return Finding(
+                "port",
+                Health.BAD,
+                f"{where} cannot be opened ({error.strerror}) and no node answers there",
+                "end what listens there, or change [dicom] host and port",
+            )
+        return Finding("port", Health.GOOD, f"a node answers a C-ECHO on {where}")
+
+
+def _access(settings: Settings) -> Finding:
+    from node.access import is_open_to_all
+
+    if is_open_to_all(settings):
+        return Finding(
+            "access",
+            Health.NOTE,
+            f"whoever reaches {settings.dicom.host}:{settings.dicom.port} may send to the node",
+            "add [[peers]] tables, or [dicom.tls]",
+        )
+    tls = f"with TLS, certificates of peers {settings.dicom.tls.client_certificates}"
+    peers = f"{len(settings.peers)} peers" if settings.peers else "anyone who reaches the port"
+    return Finding(
+        "access", Health.GOOD, f"{peers}, {tls if settings.dicom.tls.is_on else 'without TLS'}"
+    )
+
+
+def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
+    """Name, certificate and key of each that the node shows of itself."""
+    tls = settings.dicom.tls
+    if tls.certificate is not None and tls.key is not None:
+        yield "of the node", tls.certificate, tls.key
+    for peer in (*settings.destinations, *settings.peers):
+        if peer.tls_certificate is not None and peer.tls_key is not None:
+            yield f"for {peer.name}", peer.tls_certificate, peer.tls_key
+
+
+def _certificate(name: str, certificate: Path, key: Path) -> Finding:
+    from node.tls import expires
+
+    end = expires(certificate, key)
+    left = end - datetime.now(UTC)
+    text = f"{certificate} expires on {end:%Y-%m-%d}, in {left.days} days"
+    if left < SOON:
+        return Finding(f"certificate {name}", Health.NOTE, text, "renew it in time")
+    return Finding(f"certificate {name}", Health.GOOD, text)
+
+
+def _model(settings: Settings) -> Finding:
+    from ml.bundle import load_bundle
+
+    bundle = load_bundle(settings.model.bundle)
+    manifest = bundle.manifest
+    name = f"{manifest.name} {manifest.version} ({manifest.backbone}, digest {bundle.digest[:12]})"
+    points = [point.name for point in manifest.operating_points]
+    if settings.model.operating_point not in points:
+        return Finding(
+            "model",
+            Health.NOTE,
+            f"{name} has no operating point {settings.model.operating_point!r}: nothing is flagged",
+            f"set [model] operating_point to one of: {', '.join(points) or 'none'}",
+        )
+    return Finding("model", Health.GOOD, name)
+
+
+def _device(settings: Settings) -> Finding:
+    import torch
+
+    from ml.detector import choose_device
+
+    device = choose_device(settings.analyze.device)
+    if device.type == "cuda":
+        return Finding("device", Health.GOOD, torch.cuda.get_device_name(device))
+    return Finding("device", Health.NOTE, f"CPU, {os.cpu_count()} cores: no GPU in use")
+
+
+def _decoders() -> Finding:
+    from node.receive import transfer_syntaxes
+
+    return Finding("decoders", Health.GOOD, f"{len(transfer_syntaxes())} transfer syntaxes")
+
+
+def _destination(settings: Settings, peer: Destination) -> Finding:
+    from node.check.destination import check_destination
+
+    return check_destination(settings.dicom.ae_title, peer)
