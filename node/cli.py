@@ -164,6 +164,75 @@ def demo(
 
 @app.command()
 @_told_plainly
+def init(
+    file: Annotated[Path, typer.Argument(help="Configuration to write.")] = Path("ichnode.toml"),
+    home: Annotated[
+        Path | None, typer.Option(help="Folder for all that is kept.", show_default=False)
+    ] = None,
+    ae_title: Annotated[
+        str | None, typer.Option(help="Of the node; else ICHNODE.", show_default=False)
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; 0.0.0.0 for all.", show_default=False),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="To listen on; else 11112.", show_default=False)
+    ] = None,
+    destination: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]AE@HOST:PORT",
+            help="Where results go; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="AE[@NETWORK]", help="Who may send; may be repeated.", show_default=False
+        ),
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="URL of a Redis; else `up` starts one.", show_default=False)
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(help="URL of a PostgreSQL; else SQLite in home.", show_default=False),
+    ] = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a configuration with a remark on every key, by asking a few questions."""
+    from node import init as setting_up
+
+    console = Console()
+    if file.exists() and not force:
+        raise ConfigError(f"{file} is there: give another name, or --force to replace it")
+    dicom = {"ae_title": ae_title, "host": host, "port": port}
+    answers: dict[str, Any] = {
+        "home": home,
+        "dicom": {key: value for key, value in dicom.items() if value is not None},
+        "destinations": None
+        if destination is None
+        else [*map(setting_up.as_destination, destination)],
+        "peers": None if peer is None else [*map(setting_up.as_peer, peer)],
+        "broker": None if broker is None else {"url": broker},
+        "ledger": None if ledger is None else {"url": ledger},
+    }
+    answers = {key: value for key, value in answers.items() if value is not None}
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("there is nobody to ask: give --yes, and what is not as by default")
+        answers = setting_up.ask(answers, console)
+    settings = setting_up.settings_of(answers)
+    setting_up.write(settings, file, replace=force)
+    setting_up.tell(settings, file, console)
+
+
+@app.command()
+@_told_plainly
 def up(config: Config = None, *, verbose: Verbose = False) -> None:
     """Run the node on this machine: broker, receiver and workers, kept running.
 
