@@ -28,3 +28,7 @@ class RefusedInstance(IchnodeError):
 
 class DeliveryError(IchnodeError):
     """A destination did not take an object; it will be tried again."""
+
+
+class NotificationError(IchnodeError):
+    """A notification was not taken; it will be tried again."""

@@ -4,6 +4,7 @@ fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
+notify.py       [[notify]], [smtp]: who is told of what, and how
 report.py       [report]: which results are made, and in what form
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
 whole.py        all sections together
@@ -15,6 +16,7 @@ The defaults run on one machine with nothing else installed.
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
+from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
 from node.settings.sections import (
     AnalyzeSettings,
@@ -40,17 +42,23 @@ __all__ = [
     "Compression",
     "DeliverSettings",
     "Destination",
+    "Detail",
     "DicomSettings",
     "EligibilitySettings",
     "LedgerSettings",
+    "MailSecurity",
     "ModelSettings",
     "Notices",
+    "NotifyRule",
+    "Occasion",
     "Peer",
     "ReportForm",
     "ReportSettings",
     "Settings",
+    "SmtpSettings",
     "TLSSettings",
     "TakesTLS",
+    "Way",
     "WebSettings",
     "load_settings",
 ]

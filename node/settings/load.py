@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from node.errors import ConfigError
+from node.settings.notify import NotifyRule
 from node.settings.sections import Destination
 from node.settings.security import Peer
 from node.settings.whole import ENV_PREFIX, Settings
@@ -20,7 +21,11 @@ from node.settings.whole import ENV_PREFIX, Settings
 CONFIG_ENV = "ICHNODE_CONFIG"
 DEFAULT_FILE = Path("ichnode.toml")
 
-_ROWS: dict[str, type[BaseModel]] = {"destinations": Destination, "peers": Peer}
+_ROWS: dict[str, type[BaseModel]] = {
+    "destinations": Destination,
+    "peers": Peer,
+    "notify": NotifyRule,
+}
 """What a row is of each list of tables."""
 
 

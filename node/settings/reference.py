@@ -95,7 +95,8 @@ def _tables(
             inner.append((f"{name}.{key}" if name else key, definition, "$ref" in items))
         else:
             is_required = key in schema.get("required", ())
-            keys.append(_key(key, {**definition, **field}, is_required=is_required))
+            whole = {**field, "items": definition or items} if items else {**definition, **field}
+            keys.append(_key(key, whole, is_required=is_required))
     about = schema.get("description", "").partition("\n")[0]
     keys.sort(key=lambda key: not key.is_required)
     yield Table(name, is_list, about, tuple(keys))

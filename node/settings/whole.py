@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.notify import NotifyRule, SmtpSettings
 from node.settings.report import ReportSettings
 from node.settings.sections import (
     AnalyzeSettings,
@@ -23,6 +25,8 @@ from node.settings.sections import (
 from node.settings.security import Peer
 
 ENV_PREFIX = "ICHNODE_"
+
+N = TypeVar("N", Destination, NotifyRule)
 
 
 def _default_home() -> Path:
@@ -54,6 +58,8 @@ class Settings(BaseSettings):
     analyze: AnalyzeSettings = AnalyzeSettings()
     report: ReportSettings = ReportSettings()
     deliver: DeliverSettings = DeliverSettings()
+    notify: tuple[NotifyRule, ...] = ()
+    smtp: SmtpSettings = SmtpSettings()
     audit: AuditSettings = AuditSettings()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -65,10 +71,10 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("destinations")
+    @field_validator("destinations", "notify")
     @classmethod
-    def _distinct(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
-        names = [destination.name for destination in value]
+    def _distinct(cls, value: tuple[N, ...]) -> tuple[N, ...]:
+        names = [item.name for item in value]
         if len(set(names)) != len(names):
             raise ValueError("takes each name once")
         return value
