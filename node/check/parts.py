@@ -117,12 +117,14 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _ledger(settings: Settings) -> Finding:
-    from node.ledger import open_ledger
+    from sqlalchemy import make_url
 
-    ledger = open_ledger(settings.ledger_url)
-    name = ledger.engine.url.render_as_string(hide_password=True)
-    ledger.close()
-    return Finding("ledger", Health.GOOD, name)
+    from node.ledger import newest_revision, revision_at
+
+    found, newest = revision_at(settings.ledger_url), newest_revision()
+    name = make_url(settings.ledger_url).render_as_string(hide_password=True)
+    then = "" if found == newest else f"; a node that starts brings it to {newest}"
+    return Finding("ledger", Health.GOOD, f"{name}, revision {found or 'none'}{then}")
 
 
 def _broker(settings: Settings) -> Finding:

@@ -18,6 +18,7 @@ from node.ledger.records import (
     State,
     Stored,
 )
+from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
     "HINT_S",
@@ -38,6 +39,8 @@ __all__ = [
     "Revision",
     "State",
     "Stored",
+    "newest_revision",
     "open_ledger",
     "patiently",
+    "revision_at",
 ]

@@ -1,20 +1,16 @@
 """The database under the ledger, and what all steps of a series share."""
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import SQLAlchemyError
 
-from ml.errors import first_line
-from node.errors import ConfigError
 from node.ledger import schema
+from node.ledger.connecting import READS, connected
 from node.ledger.records import (
     Delivery,
     DeliveryState,
@@ -22,25 +18,11 @@ from node.ledger.records import (
     Revision,
     State,
 )
+from node.ledger.upgrading import upgrade
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
 T = TypeVar("T")
-
-_READS = "ichnode_reads"
-
-_INDEXES = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'index'",
-    "postgresql": "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()",
-}
-"""Asks for the names of all; SQLAlchemy's inspector takes ten times as long."""
-
-_VACUUM = {
-    "revision": "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, "
-    "vacuum_index_cleanup = on",
-    "delivery": "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000",
-}
-"""Of tables whose rows change often: some tens of series leave so much behind."""
 
 HINT_S = 5.0
 """A hint that was sent counts as lost after this time, seconds."""
@@ -50,114 +32,16 @@ MOST_AT_ONCE = 500
 
 
 def open_database(url: str) -> sa.Engine:
-    """Connect to the ledger and make its tables if they are not there.
+    """Connect to the ledger, and make its tables or bring them to what they are today.
 
     Raises
     ------
     ConfigError
-        If the database cannot be reached.
+        If the database cannot be reached, or is of a newer node.
     """
-    parsed = sa.make_url(url)
-    try:
-        is_file = parsed.get_backend_name() == "sqlite"
-        engine = sa.create_engine(parsed, pool_pre_ping=not is_file)  # a server may have gone
-        if is_file:
-            _tune_sqlite(engine)
-        else:
-            _tune_postgresql(engine)
-        with _alone(parsed):
-            _create_tables(engine)
-    except (SQLAlchemyError, OSError) as error:
-        cause = first_line(getattr(error, "orig", None) or error)
-        shown = parsed.render_as_string(hide_password=True)
-        raise ConfigError(f"the ledger {shown} cannot be opened: {cause}") from error
+    with connected(url) as engine:
+        upgrade(engine)
     return engine
-
-
-@contextmanager
-def _alone(url: sa.URL) -> Iterator[None]:
-    """Keep the other parts of the node out while a new SQLite file is made.
-
-    SQLite does not wait for a lock when it turns to write-ahead logging.
-    """
-    if url.get_backend_name() != "sqlite" or not url.database:
-        yield
-        return
-    path = Path(url.database)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f"{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _create_tables(engine: sa.Engine) -> None:
-    with _changing(engine) as connection:
-        schema.metadata.create_all(connection)
-        there = set(connection.execute(sa.text(_INDEXES[engine.dialect.name])).scalars())
-    for table in schema.metadata.sorted_tables:
-        for index in table.indexes:
-            if index.name not in there:  # the tables are of an older node
-                # A transaction each: writers wait for one table at a time.
-                with _changing(engine) as connection:
-                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-    if engine.dialect.name == "postgresql":
-        _have_tidied(engine)
-
-
-def _have_tidied(engine: sa.Engine) -> None:
-    """Have the server vacuum by what was changed, not by how much there is.
-
-    What is due is found at the end of what was due before: by default as many dead rows
-    as a fifth of all would lie there first. What an administrator has set is left alone.
-    """
-    untouched = sa.text(
-        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace "
-        "AND relkind = 'r' AND reloptions IS NULL"
-    )
-    with _changing(engine) as connection:
-        names = set(connection.execute(untouched).scalars())
-        for name, options in _VACUUM.items():
-            if name in names:
-                connection.execute(sa.text(f"ALTER TABLE {name} SET ({options})"))
-
-
-@contextmanager
-def _changing(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Two parts of the node that start together must not race for the tables."""
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ichnode'))"))
-        yield connection
-
-
-def _tune_sqlite(engine: sa.Engine) -> None:
-    """Durable and shared: a commit is on disk when it returns, writers wait for each other."""
-
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in (
-            "busy_timeout=30000",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @sa.event.listens_for(engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        # A reader that turns writer fails under WAL; so writers take the lock at once.
-        reads = connection.get_execution_options().get(_READS, False)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _tune_postgresql(engine: sa.Engine) -> None:
-    """Never compile a query: each reads a few rows, however many its planner expects."""
-
-    @sa.event.listens_for(engine, "connect")
-    def _connect(connection: Any, _record: object) -> None:
-        connection.execute("SET jit = off")
-        connection.commit()
 
 
 class Database:
@@ -174,7 +58,7 @@ class Database:
     def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
         self.engine = engine
         self.clock = clock
-        self._reader = engine.execution_options(**{_READS: True})
+        self._reader = engine.execution_options(**{READS: True})
         self.insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
 
     def close(self) -> None:

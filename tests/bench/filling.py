@@ -145,9 +145,10 @@ class Filling:
 
 
 def _insert(table: str, series: int, each: int, values: str) -> str:
-    """For every series i, from 1, and every k of it, from 1, a row."""
+    """For every series i, from 1, and every k of it, from 1, a row, in the schema's order."""
+    columns = ", ".join(column.name for column in schema.metadata.tables[table].columns)
     return (
-        f"INSERT INTO {table} WITH RECURSIVE "
+        f"INSERT INTO {table} ({columns}) WITH RECURSIVE "
         f"n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {series}), "
         f"m(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM m WHERE k < {each}) "
         f"SELECT {values} FROM n CROSS JOIN m"

@@ -27,7 +27,6 @@ from node.ledger import (
     State,
     open_ledger,
     patiently,
-    schema,
 )
 from tests.conftest import Clock
 
@@ -939,57 +938,6 @@ def test_what_was_written_is_there_when_the_ledger_is_opened_again(url: str) -> 
     second = open_ledger(url)
     assert found(second, revision.id) == revision
     second.close()
-
-
-def test_a_ledger_of_an_older_node_gets_the_indexes_that_it_lacks(url: str) -> None:
-    indexes = {index.name for table in schema.metadata.sorted_tables for index in table.indexes}
-
-    def there(ledger: Ledger) -> set[str | None]:
-        found = sa.inspect(ledger.engine).get_multi_indexes().values()
-        return {index["name"] for of_table in found for index in of_table}
-
-    first = open_ledger(url)
-    revision = make_reported(first, "pacs")
-    assert there(first) >= indexes
-    with first.engine.begin() as connection:
-        for name in indexes:
-            connection.execute(sa.text(f"DROP INDEX {name}"))
-    assert not there(first) & indexes
-    first.close()
-
-    with ThreadPoolExecutor(4) as pool:
-        opened = list(pool.map(lambda _: open_ledger(url), range(4)))
-
-    assert there(opened[0]) >= indexes
-    assert found(opened[0], revision.id) == revision
-    for ledger in opened:
-        ledger.close()
-
-
-@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
-def test_postgresql_tidies_up_by_what_was_changed_unless_it_was_told_otherwise(url: str) -> None:
-    def options(table: str) -> str:
-        with engine.connect() as connection:
-            asked = sa.text("SELECT reloptions::text FROM pg_class WHERE relname = :name")
-            return str(connection.execute(asked, {"name": table}).scalar_one())
-
-    engine = open_ledger(url).engine
-    assert "autovacuum_vacuum_scale_factor=0" in options("revision")
-    assert "autovacuum_vacuum_scale_factor=0" in options("delivery")
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text("ALTER TABLE delivery SET (autovacuum_vacuum_scale_factor = 0.1)")
-        )
-        connection.execute(
-            sa.text(
-                "ALTER TABLE revision RESET (autovacuum_vacuum_scale_factor, "
-                "autovacuum_vacuum_threshold, vacuum_index_cleanup)"
-            )
-        )
-    open_ledger(url).close()
-    assert "autovacuum_vacuum_scale_factor=0" in options("revision")
-    assert "autovacuum_vacuum_scale_factor=0.1" in options("delivery")
-    engine.dispose()
 
 
 def test_many_parts_that_open_an_empty_ledger_at_once_do_not_race(url: str) -> None:
