@@ -7,20 +7,26 @@ from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.patience import patiently
 from node.ledger.records import (
+    MOST_COUNTED,
     Delivery,
     DeliveryState,
     DestinationState,
     Event,
     Instance,
     Outcome,
+    Page,
+    Place,
     Result,
     Revision,
+    Selection,
     State,
     Stored,
+    Tallies,
 )
 
 __all__ = [
     "HINT_S",
+    "MOST_COUNTED",
     "Claim",
     "Commitment",
     "Delivery",
@@ -33,11 +39,15 @@ __all__ = [
     "Ledger",
     "Outcome",
     "OwedReport",
+    "Page",
+    "Place",
     "Reference",
     "Result",
     "Revision",
+    "Selection",
     "State",
     "Stored",
+    "Tallies",
     "open_ledger",
     "patiently",
 ]

@@ -18,6 +18,7 @@ from node.ledger import schema
 from node.ledger.records import (
     Delivery,
     DeliveryState,
+    Instance,
     Result,
     Revision,
     State,
@@ -34,6 +35,13 @@ _INDEXES = {
     "postgresql": "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()",
 }
 """Asks for the names of all; SQLAlchemy's inspector takes ten times as long."""
+
+_FLAGGED = {
+    "sqlite": "SELECT 1 FROM pragma_table_info('revision') WHERE name = 'flagged'",
+    "postgresql": "SELECT 1 FROM information_schema.columns WHERE column_name = 'flagged' "
+    "AND table_name = 'revision' AND table_schema = current_schema()",
+}
+"""Whether the column is there; ledgers of older nodes have none."""
 
 _VACUUM = {
     "revision": "autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, "
@@ -93,6 +101,8 @@ def _alone(url: sa.URL) -> Iterator[None]:
 def _create_tables(engine: sa.Engine) -> None:
     with _changing(engine) as connection:
         schema.metadata.create_all(connection)
+        if connection.execute(sa.text(_FLAGGED[engine.dialect.name])).first() is None:
+            connection.execute(sa.text("ALTER TABLE revision ADD COLUMN flagged JSON"))
         there = set(connection.execute(sa.text(_INDEXES[engine.dialect.name])).scalars())
     for table in schema.metadata.sorted_tables:
         for index in table.indexes:
@@ -329,6 +339,7 @@ class Database:
                 detail=row.detail,
                 warnings=tuple(row.warnings),
                 maxima=row.maxima,
+                flagged=tuple(row.flagged or ()),
                 instances=row.instances,
                 attempts=row.attempts,
                 claims=row.claims,
@@ -397,6 +408,19 @@ def some(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def utc(seconds: float) -> datetime:
     """A time of the ledger as a value."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def as_instance(row: Any, revision: Revision) -> Instance:
+    """A row of the table of instances as a value."""
+    return Instance(
+        revision.study_instance_uid,
+        revision.series_instance_uid,
+        row.sop_instance_uid,
+        row.sop_class_uid,
+        row.digest,
+        Path(row.path),
+        row.sender,
+    )
 
 
 def as_result(row: Any) -> Result:

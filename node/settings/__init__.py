@@ -6,6 +6,7 @@ audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
 report.py       [report]: which results are made, and in what form
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
+web.py          [web]: where the page listens, and who may look at it
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
 
@@ -25,9 +26,9 @@ from node.settings.sections import (
     DicomSettings,
     LedgerSettings,
     ModelSettings,
-    WebSettings,
 )
 from node.settings.security import ClientCertificates, Peer, TakesTLS, TLSSettings
+from node.settings.web import WebSettings
 from node.settings.whole import Settings
 
 __all__ = [

@@ -126,7 +126,14 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
         return f"{where}: {key} is missing"
     takes = re.sub(r"^(Value error, |Input should |String should )", "", first["msg"])
     takes = takes if takes.startswith("takes") else f"should {takes}"
-    return f"{where}: {key}: got {_without_password(repr(first['input']))}, {takes}"
+    return f"{where}: {key}: got {_shown(location, first['input'])}, {takes}"
+
+
+def _shown(location: list[Any], value: object) -> str:
+    """What a key got, without the secrets that may stand there."""
+    if location[:1] == ["web"] and (location[1:2] == ["users"] or isinstance(value, dict)):
+        return "something else"  # perhaps a password
+    return _without_password(repr(value))
 
 
 def _without_password(text: str) -> str:

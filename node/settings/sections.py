@@ -134,10 +134,3 @@ class ModelSettings(Section):
     operating_point: str = Field(
         "balanced", description="the bundle's thresholds to flag findings by"
     )
-
-
-class WebSettings(Section):
-    """Where the web page listens."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8042
