@@ -46,6 +46,7 @@ def revision_json(revision: Revision) -> dict[str, Any]:
         "warnings": list(revision.warnings),
         "images": revision.instances,
         "probabilities": revision.maxima,
+        "flagged": list(revision.flagged),
         "updated_at": revision.updated_at.isoformat(),
     }
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ml.labels import LABELS
-from node.judgement import Judgement, Model
+from node.judgement import Assessment, Judgement, Model
 
 DIGITS = 6
 
@@ -11,6 +11,24 @@ DIGITS = 6
 def maxima(judgement: Judgement) -> dict[str, float]:
     """The study's probability of each finding."""
     return {label.value: round(judgement.maximum(label), DIGITS) for label in LABELS}
+
+
+def flagged(judgement: Judgement) -> list[str]:
+    """The findings that the operating point calls present in the study."""
+    return [
+        label.value for label in LABELS if judgement.assessment(label) is Assessment.PRESENT
+    ]
+
+
+def findings_json(judgement: Judgement) -> dict[str, dict[str, Any]]:
+    """Of each finding its threshold, and what the operating points say of it in the study."""
+    return {
+        label.value: {
+            "threshold": judgement.model.threshold(label),
+            "assessment": judgement.assessment(label),
+        }
+        for label in LABELS
+    }
 
 
 def model_json(model: Model) -> dict[str, str]:

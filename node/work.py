@@ -28,11 +28,11 @@ from node.hints import (
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
 from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
-from node.report import build
+from node.report import build, capture_numbers
 from node.results import predecessors, recorded
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, write_durably
-from node.summary import maxima, model_json, series_json
+from node.summary import findings_json, flagged, maxima, model_json, series_json
 
 if TYPE_CHECKING:
     from node.analyze import Analysis, Analyzer
@@ -119,6 +119,7 @@ class Worker:
                 destinations,
                 warnings=analysis.judgement.warnings,
                 maxima=maxima(analysis.judgement),
+                flagged=flagged(analysis.judgement),
             )
         )
         if reported:
@@ -163,6 +164,8 @@ class Worker:
         document = {
             "model": model_json(analysis.judgement.model),
             "series": [series_json(analysis.judgement)],
+            "findings": findings_json(analysis.judgement),
+            "capture_numbers": capture_numbers(analysis.judgement.slices),
         }
         write_durably(folder / PROBABILITIES, json.dumps(document, indent=1).encode())
         return recorded(objects, self.spool)

@@ -7,21 +7,27 @@ from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.patience import patiently
 from node.ledger.records import (
+    MOST_COUNTED,
     Delivery,
     DeliveryState,
     DestinationState,
     Event,
     Instance,
     Outcome,
+    Page,
+    Place,
     Result,
     Revision,
+    Selection,
     State,
     Stored,
+    Tallies,
 )
 from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
     "HINT_S",
+    "MOST_COUNTED",
     "Claim",
     "Commitment",
     "Delivery",
@@ -34,11 +40,15 @@ __all__ = [
     "Ledger",
     "Outcome",
     "OwedReport",
+    "Page",
+    "Place",
     "Reference",
     "Result",
     "Revision",
+    "Selection",
     "State",
     "Stored",
+    "Tallies",
     "newest_revision",
     "open_ledger",
     "patiently",

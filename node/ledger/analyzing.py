@@ -59,6 +59,7 @@ class Analyzing(Database):
         *,
         warnings: Sequence[str],
         maxima: dict[str, float],
+        flagged: Sequence[str] = (),
     ) -> bool:
         """Move a revision to reported and plan the delivery of its results.
 
@@ -76,6 +77,7 @@ class Analyzing(Database):
                     state=State.REPORTED,
                     warnings=list(warnings),
                     maxima=maxima,
+                    flagged=list(flagged) or None,
                     reason=None,
                     detail=None,
                     due_at=None,

@@ -14,6 +14,7 @@ from node.ledger.connecting import READS, connected
 from node.ledger.records import (
     Delivery,
     DeliveryState,
+    Instance,
     Result,
     Revision,
     State,
@@ -213,6 +214,7 @@ class Database:
                 detail=row.detail,
                 warnings=tuple(row.warnings),
                 maxima=row.maxima,
+                flagged=tuple(row.flagged or ()),
                 instances=row.instances,
                 attempts=row.attempts,
                 claims=row.claims,
@@ -281,6 +283,19 @@ def some(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def utc(seconds: float) -> datetime:
     """A time of the ledger as a value."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def as_instance(row: Any, revision: Revision) -> Instance:
+    """A row of the table of instances as a value."""
+    return Instance(
+        revision.study_instance_uid,
+        revision.series_instance_uid,
+        row.sop_instance_uid,
+        row.sop_class_uid,
+        row.digest,
+        Path(row.path),
+        row.sender,
+    )
 
 
 def as_result(row: Any) -> Result:

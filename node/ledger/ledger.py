@@ -10,6 +10,7 @@ from node.ledger.assembling import Assembling
 from node.ledger.committing import Committing
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
+from node.ledger.listing import Listing
 from node.ledger.looking import Looking
 from node.ledger.receiving import Receiving
 from node.ledger.reconciling import Reconciling
@@ -18,7 +19,9 @@ from node.ledger.records import DeliveryState, Revision, State
 _delivery = schema.delivery
 
 
-class Ledger(Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking):
+class Ledger(
+    Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking, Listing
+):
     """The state of every series, with what each station does to it."""
 
     def retry(self, revision: Revision, destinations: Sequence[str]) -> bool:

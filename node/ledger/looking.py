@@ -1,11 +1,16 @@
 """What people do to the ledger: look and repair."""
 
-from pathlib import Path
-
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import MOST_AT_ONCE, Database, as_result, counts_for, utc
+from node.ledger.database import (
+    MOST_AT_ONCE,
+    Database,
+    as_instance,
+    as_result,
+    counts_for,
+    utc,
+)
 from node.ledger.reconciling import INSTANCE_LOST
 from node.ledger.records import (
     Delivery,
@@ -49,18 +54,7 @@ class Looking(Database):
                 .where(_revision.c.id == revision.id, counts_for(_revision, _instance))
                 .order_by(_instance.c.id)
             ).all()
-        return [
-            Instance(
-                revision.study_instance_uid,
-                revision.series_instance_uid,
-                row.sop_instance_uid,
-                row.sop_class_uid,
-                row.digest,
-                Path(row.path),
-                row.sender,
-            )
-            for row in rows
-        ]
+        return [as_instance(row, revision) for row in rows]
 
     def replaced(self, revision: Revision) -> int:
         """How many instances came again with other content, up to a revision."""

@@ -94,6 +94,8 @@ class Revision:
         What a reader of the result has to know.
     maxima : dict of str to float, optional
         Highest probability of each finding.
+    flagged : tuple of str
+        The findings that the model's operating point calls present.
     instances : int
         How many count.
     attempts : int
@@ -117,6 +119,7 @@ class Revision:
     detail: str | None
     warnings: tuple[str, ...]
     maxima: dict[str, float] | None
+    flagged: tuple[str, ...]
     instances: int
     attempts: int
     claims: int
@@ -124,6 +127,69 @@ class Revision:
     last_instance_at: datetime
     updated_at: datetime
     released_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which revisions a worklist shows, and in which order.
+
+    Parameters
+    ----------
+    state : State, optional
+        Only those that are in it.
+    only_flagged : bool
+    flagged_first : bool
+        Else all in the order in which they moved, newest first.
+    since : float
+        Only those that moved after it, seconds since 1970.
+    """
+
+    state: State | None = None
+    only_flagged: bool = False
+    flagged_first: bool = True
+    since: float = 0.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a worklist: the row after which it goes on.
+
+    Parameters
+    ----------
+    is_flagged : bool
+        Whether that is among the flagged ones that come first.
+    updated_at : float
+        Seconds since 1970.
+    id : int
+    """
+
+    is_flagged: bool
+    updated_at: float
+    id: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows of a worklist, and where the next ones begin."""
+
+    revisions: tuple[Revision, ...]
+    next: Place | None
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """How many revisions there are of those that somebody looks after.
+
+    Each is counted up to `MOST_COUNTED` only.
+    """
+
+    flagged: int
+    under_way: int
+    waiting: int
+    failed: int
+
+
+MOST_COUNTED = 1000
 
 
 @dataclass(frozen=True)

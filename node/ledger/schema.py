@@ -13,6 +13,10 @@ metadata = sa.MetaData()
 
 UID = sa.String(64)
 Seconds = sa.Double  # seconds since 1970, UTC
+APART = ("reported", "skipped", "failed")
+"""States of revisions that are listed by themselves: what is under way is due, most are
+delivered."""
+
 Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 series = sa.Table(
@@ -36,6 +40,7 @@ revision = sa.Table(
     sa.Column("detail", sa.Text),
     sa.Column("warnings", sa.JSON, nullable=False),
     sa.Column("maxima", sa.JSON),
+    sa.Column("flagged", sa.JSON(none_as_null=True)),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("claims", sa.Integer, nullable=False),
     sa.Column("arrivals", sa.Integer, nullable=False),
@@ -168,6 +173,12 @@ def stands(table: sa.FromClause, state: str) -> sa.ColumnElement[bool]:
     return table.c.state == sa.literal_column(f"'{state}'")  # the word, not a parameter
 
 
+def stands_apart(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a row is in one of the states that few stay in and that are looked for."""
+    words = (sa.literal_column(f"'{state}'") for state in APART)
+    return table.c.state.in_(list(words))
+
+
 def _index_where(where: sa.ColumnElement[bool], name: str, *columns: sa.Column[Any]) -> None:
     """An index of the few rows that something is to be done with, however many are done.
 
@@ -185,6 +196,8 @@ for _name, _due in (
     _index_where(_due.is_not(None), _name, _due)
 
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
+_index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
+_index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)
 _index_where(stands(delivery, "pending"), "delivery_waiting", delivery.c.destination, delivery.c.id)
 _index_where(
     stands(delivery, "failed"),

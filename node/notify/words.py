@@ -211,5 +211,6 @@ _ESCAPES = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\
 
 
 def _escaped(text: str | None) -> str:
-    """Text whose delimiters are none."""
-    return (text or "").translate(_ESCAPES)
+    """Text whose delimiters are none, on one line."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in text or "")
+    return shown.translate(_ESCAPES)

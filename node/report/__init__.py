@@ -30,7 +30,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from ml.series import Volume
 from node.judgement import Judgement
-from node.report.capture import build_captures, save_overlays
+from node.report.capture import build_captures, capture_numbers, save_overlays
 from node.report.check import check
 from node.report.errors import ReportError, ResultHeld
 from node.report.evidence_map import build_evidence_maps
@@ -59,6 +59,7 @@ __all__ = [
     "ResultReference",
     "build",
     "build_notice",
+    "capture_numbers",
     "save_overlays",
 ]
 

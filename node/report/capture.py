@@ -140,7 +140,7 @@ class _Drawn:
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self.numbers = instance_numbers(origin.judgement.slices)
+        self.numbers = capture_numbers(origin.judgement.slices)
         self._pictures = SeriesPictures(
             origin.judgement, origin.volume.hu, origin.volume.spacing_mm
         )
@@ -162,8 +162,8 @@ class _Drawn:
         return Edges() if plane is None else Edges.of(plane.orientation)
 
 
-def instance_numbers(slices: Sequence[Slice]) -> list[int]:
-    """Instance Number of each slice's capture, foot to head.
+def capture_numbers(slices: Sequence[Slice]) -> list[int]:
+    """Instance Number of each slice's capture, foot to head; its page where they are one object.
 
     Those of the source, if they are positive and go one way along the stack;
     else from 1 at the foot.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from node.report.capture import compress, fill_capture, fill_pixels, instance_numbers
+from node.report.capture import compress, fill_capture, fill_pixels, capture_numbers
 from node.report.errors import ReportError
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, new_result, plain
 from node.report.identity import Kind
@@ -71,7 +71,7 @@ def build_evidence_maps(
         If a map is of another size than its slice.
     """
     slices = origin.judgement.slices
-    numbers = instance_numbers(slices)
+    numbers = capture_numbers(slices)
     flagged = len(origin.judgement.flagged_slices())
     shown = f"{len(evidence)} of {flagged} flagged slices are shown so"
     digits = max(3, len(str(len(slices))))

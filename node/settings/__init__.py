@@ -7,6 +7,7 @@ eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 report.py       [report]: which results are made, and in what form
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
+web.py          [web]: where the page listens, and who may look at it
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
 
@@ -27,9 +28,9 @@ from node.settings.sections import (
     DicomSettings,
     LedgerSettings,
     ModelSettings,
-    WebSettings,
 )
 from node.settings.security import ClientCertificates, Peer, TakesTLS, TLSSettings
+from node.settings.web import WebSettings
 from node.settings.whole import Settings
 
 __all__ = [

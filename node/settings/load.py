@@ -129,13 +129,20 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
         return f"{where}: unknown key {key}{_hint(str(location[-1]), known)}"
     if is_missing:
         return f"{where}: {key} is missing"
-    return f"{where}: {key}: got {_without_password(repr(first['input']))}, {takes(error)}"
+    return f"{where}: {key}: got {_shown(location, first['input'])}, {takes(error)}"
 
 
 def takes(error: ValidationError) -> str:
     """What a key takes, in the words of what is wrong with its value."""
     words = re.sub(r"^(Value error, |Input should |String should )", "", error.errors()[0]["msg"])
     return words if words.startswith("takes") else f"should {words}"
+
+
+def _shown(location: list[Any], value: object) -> str:
+    """What a key got, without the secrets that may stand there."""
+    if location[:1] == ["web"] and (location[1:2] == ["users"] or isinstance(value, dict)):
+        return "something else"  # perhaps a password
+    return _without_password(repr(value))
 
 
 def _without_password(text: str) -> str:

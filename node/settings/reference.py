@@ -133,6 +133,9 @@ def _takes(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if field.get("type") == "array":
         return f"list of {_takes(field['items'])}"
+    if field.get("type") == "object":
+        kinds = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")]
+        return f"table of {_takes(next(filter(None, kinds)))}"
     if field.get("format") in ("path", "file-path"):
         return "path"
     if "network" in field.get("format", ""):
@@ -181,11 +184,19 @@ def _line(key: Key, value: Any) -> str:
     shown = value if is_set else key.default or key.example
     if shown is None:  # 0, false or empty by default
         shown = key.default
-    text = tomlkit.item(shown).as_string()
+    text = _toml(shown)
     if not is_set and len(text) > LONGEST:
         text = "[...]"  # for the page
     assignment = f"{'' if is_set else '# '}{key.name} = {text}"
     return f"{assignment:<{COMMENTS}}  # {key.description}"
+
+
+def _toml(value: Any) -> str:
+    if not isinstance(value, dict):
+        return tomlkit.item(value).as_string()
+    table = tomlkit.inline_table()
+    table.update(value)
+    return table.as_string()
 
 
 def as_markdown() -> str:
@@ -215,7 +226,7 @@ def _rows(table: Table) -> Iterator[str]:
 
 
 def _code(key: Key) -> str:
-    text = tomlkit.item(key.default).as_string()
+    text = _toml(key.default)
     if isinstance(key.default, list) and len(text) > LONGEST:
         return "<br>".join(_cell(f"`{item}`") for item in key.default)
     return _cell(f"`{text}`")

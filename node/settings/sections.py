@@ -149,10 +149,3 @@ class ModelSettings(Section):
     operating_point: str = Field(
         "balanced", description="the bundle's thresholds to flag findings by"
     )
-
-
-class WebSettings(Section):
-    """Where the web page listens."""
-
-    host: str = Field("127.0.0.1", description="address to listen on")
-    port: Port = Field(8042, description="port to listen on")

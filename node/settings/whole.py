@@ -20,9 +20,9 @@ from node.settings.sections import (
     DicomSettings,
     LedgerSettings,
     ModelSettings,
-    WebSettings,
 )
 from node.settings.security import Peer
+from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
 

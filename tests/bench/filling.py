@@ -12,6 +12,9 @@ SR = "1.2.840.10008.5.1.4.1.1.88.34"
 INTERVAL_S = 30.0
 """Between two series, seconds: a million are a year without a pause."""
 
+FLAGGED_EVERY = 10
+"""Of so many series one is flagged."""
+
 # UIDs come in no order, which is the worst case for the indexes of them.
 _ROOT, _FACTOR, _SIZE = "1.2.840.113619.2.55", 2_654_435_761, 2**32
 
@@ -95,9 +98,11 @@ class Filling:
                 "revision",
                 self.series,
                 1,
-                f"i, i, 1, '{State.DELIVERED}', NULL, NULL, '[]', '{{{maxima}}}', 1, 1, "
+                f"i, i, 1, '{State.DELIVERED}', NULL, NULL, '[]', '{{{maxima}}}', "
+                "NULL, 1, 1, "
                 f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL",
             ),
+            f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
                 "instance",
                 self.series,

@@ -211,6 +211,7 @@ def revision(last_s: float, released_s: float | None) -> Revision:
         detail=None,
         warnings=(),
         maxima=None,
+        flagged=(),
         instances=30,
         attempts=0,
         claims=0,

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from node.ledger import Instance, Ledger, Reference, Result, Revision, State, open_ledger, schema
+from node.ledger import (
+    Instance,
+    Ledger,
+    Reference,
+    Result,
+    Revision,
+    Selection,
+    State,
+    open_ledger,
+    schema,
+)
 from tests.bench.filling import CT, SR, Filling
 from tests.conftest import Clock
 
@@ -20,13 +30,13 @@ GROWING = {
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
-    *("revision_failed", "delivery_waiting", "delivery_given_up"),
+    *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
 _KEYS = sa.PrimaryKeyConstraint | sa.UniqueConstraint
 
-IN_ORDER = {"revision_updated"}
+IN_ORDER = {"revision_updated", "revision_flagged"}
 """Read from its end on, as far as a limit."""
 
 
@@ -234,6 +244,22 @@ def look(ledger: Ledger) -> None:
     ledger.dead_letters("pacs")
 
 
+def list_all(ledger: Ledger) -> None:
+    """Every worklist of the web page, and what stands beside it."""
+    report(ledger)
+    for state in (None, *State):
+        for only_flagged, flagged_first in ((False, False), (False, True), (True, False)):
+            selection = Selection(state, only_flagged, flagged_first, since=0)
+            first = ledger.page(selection, None, 20)
+            if first.next is not None:
+                ledger.page(selection, first.next, 20)
+    revisions = list(ledger.page(Selection(), None, 20).revisions)
+    ledger.first_instances(revisions)
+    ledger.siblings(revisions[0])
+    ledger.series_of_instance("1.2.3.1")
+    ledger.tallies(ledger.clock() - 86_400)
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -243,6 +269,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "deliver": lambda ledger, _: deliver(ledger),
     "commit": lambda ledger, _: commit(ledger),
     "look": lambda ledger, _: look(ledger),
+    "list": lambda ledger, _: list_all(ledger),
 }
 
 

@@ -10,7 +10,7 @@ from email.policy import default
 import hl7
 import pytest
 from hl7apy.parser import parse_message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -127,6 +127,7 @@ def test_an_oru_keeps_to_the_structure_of_the_standard() -> None:
     assert message.validate()
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text(min_size=1, max_size=40), st.text(max_size=60))
 def test_no_value_breaks_out_of_its_field(patient_id: str, detail: str) -> None:
     header = Dataset()

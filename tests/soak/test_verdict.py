@@ -39,6 +39,7 @@ def account(number: int = 1, slices: int = SLICES) -> Account:
         detail=None,
         warnings=(),
         maxima=None,
+        flagged=(),
         instances=slices,
         attempts=1,
         claims=1,

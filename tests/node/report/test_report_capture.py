@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from ml.series import Slice
 from node.report import Kind
-from node.report.capture import instance_numbers, save_overlays
+from node.report.capture import capture_numbers, save_overlays
 from node.settings import ReportSettings
 
 
@@ -120,7 +120,7 @@ def test_the_orientation_is_the_slice_s(make_case, tmp_path):
 )
 def test_captures_scroll_in_step_with_the_source(source, expected):
     slices = [Slice(f"1.{n}", None, number, 5.0 * n) for n, number in enumerate(source)]
-    assert instance_numbers(slices) == expected
+    assert capture_numbers(slices) == expected
 
 
 def test_saved_overlays_are_the_captured_pictures(case, made, tmp_path):
