@@ -5,6 +5,7 @@ from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
+from node.ledger.notifying import Notification, NotificationState
 from node.ledger.patience import patiently
 from node.ledger.records import (
     MOST_COUNTED,
@@ -38,6 +39,8 @@ __all__ = [
     "Hold",
     "Instance",
     "Ledger",
+    "Notification",
+    "NotificationState",
     "Outcome",
     "OwedReport",
     "Page",

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import HINT_S, Database
+from node.ledger.database import HINT_S, WITHOUT_RESULT, Database
 from node.ledger.records import Result, Revision, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -86,7 +86,7 @@ class Analyzing(Database):
             )
             if moved.rowcount == 0:
                 return False
-            self.note(connection, claim.revision.id, State.REPORTED, None, now)
+            self.note(connection, claim.revision.id, State.REPORTED, None, now, is_news=True)
             # A notice that was not sent yet is not true any more.
             self.drop_unsent(connection, claim.revision.id)
             self.record(connection, claim.revision.id, results, destinations, now)
@@ -179,5 +179,12 @@ class Analyzing(Database):
                 sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
             )
             if moved.rowcount == 1:
-                self.note(connection, claim.revision.id, state, values.get("detail"), now)
+                self.note(
+                    connection,
+                    claim.revision.id,
+                    state,
+                    values.get("detail"),
+                    now,
+                    is_news=state in WITHOUT_RESULT,
+                )
         return moved.rowcount == 1

@@ -45,6 +45,10 @@ def open_database(url: str) -> sa.Engine:
     return engine
 
 
+WITHOUT_RESULT = (State.SKIPPED, State.FAILED)
+"""States in which a revision ends without a result."""
+
+
 class Database:
     """The ledger's tables, and the way to read and move their rows.
 
@@ -89,7 +93,14 @@ class Database:
                 sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
             )
             if moved.rowcount == 1:
-                self.note(connection, revision_id, state, values.get("detail"), now)
+                self.note(
+                    connection,
+                    revision_id,
+                    state,
+                    values.get("detail"),
+                    now,
+                    is_news=state in WITHOUT_RESULT,
+                )
         return moved.rowcount == 1
 
     def note(
@@ -99,11 +110,17 @@ class Database:
         state: State,
         detail: str | None,
         at: float,
+        *,
+        is_news: bool = False,
     ) -> None:
-        """Write a state into the history of a revision."""
+        """Write a state into the history of a revision, and whether it is to be told."""
         connection.execute(
             sa.insert(schema.event).values(
-                revision_id=revision_id, at=at, state=state, detail=detail
+                revision_id=revision_id,
+                at=at,
+                state=state,
+                detail=detail,
+                untold=True if is_news else None,
             )
         )
 

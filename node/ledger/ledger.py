@@ -12,6 +12,7 @@ from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
 from node.ledger.listing import Listing
 from node.ledger.looking import Looking
+from node.ledger.notifying import Notifying
 from node.ledger.receiving import Receiving
 from node.ledger.reconciling import Reconciling
 from node.ledger.records import DeliveryState, Revision, State
@@ -20,7 +21,15 @@ _delivery = schema.delivery
 
 
 class Ledger(
-    Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking, Listing
+    Receiving,
+    Assembling,
+    Analyzing,
+    Delivering,
+    Committing,
+    Notifying,
+    Reconciling,
+    Looking,
+    Listing,
 ):
     """The state of every series, with what each station does to it."""
 

@@ -74,7 +74,7 @@ class Reconciling(Database):
             )
             if moved.rowcount == 0:
                 return False
-            self.note(connection, revision.id, State.FAILED, said, now)
+            self.note(connection, revision.id, State.FAILED, said, now, is_news=True)
             connection.execute(
                 sa.update(_instance)
                 .where(

@@ -78,6 +78,22 @@ event = sa.Table(
     sa.Column("at", Seconds, nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("detail", sa.Text),
+    sa.Column("untold", sa.Boolean),
+)
+
+# What a rule tells of an event, until it was taken.
+notification = sa.Table(
+    "notification",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("event_id", sa.ForeignKey("event.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("rule", sa.String(64), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("first_tried_at", Seconds),
+    sa.Column("next_try_at", Seconds),
+    sa.Column("detail", sa.Text),
+    sa.UniqueConstraint("event_id", "rule"),
 )
 
 result = sa.Table(
@@ -195,6 +211,14 @@ for _name, _due in (
 ):
     _index_where(_due.is_not(None), _name, _due)
 
+_index_where(event.c.untold.is_not(None), "event_untold", event.c.id)
+_index_where(
+    notification.c.next_try_at.is_not(None),
+    "notification_due",
+    notification.c.rule,
+    notification.c.next_try_at,
+)
+_index_where(stands(notification, "failed"), "notification_given_up", notification.c.id)
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
 _index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)

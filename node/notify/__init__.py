@@ -6,6 +6,7 @@ ways.py        by webhook, SMTP and MLLP
 notifier.py    what is due is told, again and again until it is taken
 """
 
+from node.notify.notifier import Notifier
 from node.notify.ways import send
 
-__all__ = ["send"]
+__all__ = ["Notifier", "send"]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydicom.dataset import FileDataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from node.report.capture import compress, fill_capture, fill_pixels, capture_numbers
+from node.report.capture import capture_numbers, compress, fill_capture, fill_pixels
 from node.report.errors import ReportError
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, new_result, plain
 from node.report.identity import Kind

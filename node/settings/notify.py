@@ -43,7 +43,7 @@ _WRONG = "takes https://host/path, mailto:someone@example or mllp://host:port"
 def _check_address(value: str) -> str:
     try:
         url = urlsplit(value)
-        way, _port = Way(url.scheme), url.port
+        way, port = Way(url.scheme), url.port
     except ValueError:
         raise ValueError(_WRONG) from None
     if not value.isprintable() or " " in value:
@@ -52,9 +52,7 @@ def _check_address(value: str) -> str:
         people = url.path.split(",")
         if not all(0 < person.find("@") < len(person) - 1 for person in people):
             raise ValueError(_WRONG)
-    elif not url.hostname or url.username is not None:
-        raise ValueError(_WRONG)
-    elif way is Way.HL7 and (url.port is None or url.path):
+    elif not url.hostname or url.username is not None or (way is Way.HL7 and not port):
         raise ValueError(_WRONG)
     return value
 
@@ -75,7 +73,7 @@ class NotifyRule(Section):
     )
     tell: Detail = Field(
         Detail.EVENT,
-        description="event: nothing of the patient; study: UIDs, accession number; patient: ID, name",
+        description="event: no more; study: its UIDs and accession number; patient: ID and name",
     )
     secret_file: Path | None = Field(
         None,

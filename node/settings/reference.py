@@ -134,8 +134,8 @@ def _takes(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {_takes(field['items'])}"
     if field.get("type") == "object":
-        kinds = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")]
-        return f"table of {_takes(next(filter(None, kinds)))}"
+        by_name = field.get("patternProperties") or {"": field["additionalProperties"]}
+        return f"table of {_takes(next(iter(by_name.values())))}"
     if field.get("format") in ("path", "file-path"):
         return "path"
     if "network" in field.get("format", ""):
@@ -193,10 +193,10 @@ def _line(key: Key, value: Any) -> str:
 
 def _toml(value: Any) -> str:
     if not isinstance(value, dict):
-        return tomlkit.item(value).as_string()
+        return str(tomlkit.item(value).as_string())
     table = tomlkit.inline_table()
     table.update(value)
-    return table.as_string()
+    return str(table.as_string())
 
 
 def as_markdown() -> str:

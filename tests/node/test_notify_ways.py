@@ -283,7 +283,7 @@ def hl7_listener(answer: Callable[[hl7.Message], str]) -> Iterator[tuple[list[hl
         ready.set()
 
     def run() -> None:
-        loop.create_task(serve())
+        loop.run_until_complete(serve())
         loop.run_forever()
 
     thread = threading.Thread(target=run, daemon=True)
