@@ -265,6 +265,7 @@ def receive(
     from node.audit import Auditor
     from node.broker import broker_url
     from node.hints import Hints
+    from node.notify import Notifier
     from node.processes import keep_freed_memory
     from node.receive import start_receiver
     from node.reconcile import reconcile_in_background
@@ -287,6 +288,7 @@ def receive(
     spool = Spool(settings.home)
     if not further:
         reconcile_in_background(settings, spool, ledger)
+        Notifier(settings, spool, ledger).start(stop)
     with Auditor.open(settings, "receive") as auditor:
         receiver = start_receiver(settings, spool, ledger, auditor, port)
         try:
@@ -412,15 +414,18 @@ def status(
     _start_logging()
     ledger = _ledger(_settings(config))
     revisions, destinations = ledger.recent(limit), ledger.destinations()
+    untaken = ledger.untaken_notifications()
     if as_json:
         document = {
             "series": [show.revision_json(r) for r in revisions],
             "destinations": [show.destination_json(d) for d in destinations],
+            "notifications": [show.notification_json(n) for n in untaken],
         }
         print(json.dumps(document, indent=2))
     else:
         show.revisions(Console(), revisions)
         show.destinations(Console(), destinations)
+        show.notifications(Console(), untaken)
 
 
 @app.command("show")
@@ -483,8 +488,30 @@ def retry(
                 f"(was {revision.state})",
                 highlight=False,
             )
-    if not again:
+    notifications = ledger.retry_notifications() if failed else 0
+    if notifications:
+        console.print(f"{notifications} notifications: again", highlight=False)
+    if not again + notifications:
         raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
+
+
+@app.command()
+@_told_plainly
+def notify(
+    rule: Annotated[str, typer.Argument(help="Its name in the configuration.")],
+    config: Config = None,
+) -> None:
+    """Tell something invented by one of the rules, to see whether it arrives."""
+    from node.notify import rehearsal, send
+
+    _start_logging()
+    settings = _settings(config)
+    found = next((item for item in settings.notify if item.name == rule), None)
+    if found is None:
+        known = ", ".join(item.name for item in settings.notify) or "there is none"
+        raise ConfigError(f"no [[notify]] rule {rule!r} in the configuration; known: {known}")
+    send(found, settings.smtp, rehearsal(settings.dicom.ae_title))
+    Console().print(f"{found.to} has taken it", highlight=False, soft_wrap=True, markup=False)
 
 
 def _find(ledger: "Ledger", uid: str) -> "list[Revision]":

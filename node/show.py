@@ -12,7 +12,14 @@ from rich.table import Table
 
 from ml.labels import LABELS, SUBTYPES, Label
 from node.check import Finding, Health
-from node.ledger import DestinationState, Ledger, Revision, State
+from node.ledger import (
+    DestinationState,
+    Ledger,
+    Notification,
+    NotificationState,
+    Revision,
+    State,
+)
 from node.spool import PROBABILITIES, Spool
 
 if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
@@ -105,6 +112,36 @@ def destinations(console: Console, found: Sequence[DestinationState]) -> None:
             )
 
 
+def notification_json(notification: Notification) -> dict[str, Any]:
+    """One notification in `ichnode status --json` and `ichnode show --json`."""
+    next_try_at = notification.next_try_at
+    return {
+        "rule": notification.rule,
+        "event": notification.event.state.value,
+        "at": notification.event.at.isoformat(),
+        "state": notification.state.value,
+        "attempts": notification.attempts,
+        "next_try_at": None if next_try_at is None else next_try_at.isoformat(),
+        "detail": notification.detail,
+    }
+
+
+def notifications(console: Console, untaken: Sequence[Notification]) -> None:
+    """Rules by which something waits to be told, or was given up."""
+    counted = Counter((item.rule, item.state) for item in untaken)
+    for (rule, state), count in counted.items():
+        why = next(item.detail for item in reversed(untaken) if item.rule == rule) or "being told"
+        is_given_up = state is NotificationState.FAILED
+        style, what = ("red", "were given up") if is_given_up else ("yellow", "wait")
+        cure = "; `ichnode retry --failed` tells them again" if is_given_up else ""
+        console.print(
+            f"[{style}]{count} notifications by {escape(rule)} {what}:[/{style}] "
+            f"{escape(why)}{cure}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
 def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, Any]:
     """One entry of `ichnode show --json`."""
     folder = spool.results_folder(
@@ -138,6 +175,7 @@ def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, 
             }
             for item in deliveries
         ],
+        "notifications": [notification_json(item) for item in ledger.notifications(revision)],
     }
 
 
@@ -171,6 +209,11 @@ def details(console: Console, found: Sequence[dict[str, Any]]) -> None:
         for (destination, state, detail), count in counted.items():
             why = f": {escape(detail)}" if detail else ""
             console.print(f"  {count} objects to {destination}: {state}{why}", highlight=False)
+        for item in entry["notifications"]:
+            why = f": {escape(item['detail'])}" if item["detail"] else ""
+            console.print(
+                f"  {item['event']} told by {item['rule']}: {item['state']}{why}", highlight=False
+            )
         if entry["results"]:
             console.print(f"  results: {Path(entry['results'][0]['path']).parent}", highlight=False)
         console.print()

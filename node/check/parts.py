@@ -70,6 +70,26 @@ def check(settings: Settings) -> Iterator[Finding]:
                 f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
                 f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
             )
+    yield from _notify_rules(settings)
+
+
+def _notify_rules(settings: Settings) -> Iterator[Finding]:
+    from node.notify.ways import reach
+
+    for rule in settings.notify:
+        subject = f"notify {rule.name}"
+        try:
+            reach(rule, settings.smtp)
+        except (IchnodeError, OSError, ValueError) as error:
+            yield Finding(
+                subject,
+                Health.BAD,
+                f"{rule.to}: {first_line(error)}",
+                f"is it up? `ichnode notify {rule.name}` tries it",
+            )
+        else:
+            text = f"{rule.to} can be reached; `ichnode notify {rule.name}` tries it"
+            yield Finding(subject, Health.GOOD, text)
 
 
 def _guarded(subject: str, look: Callable[[], Finding], cure: str = "") -> Finding:

@@ -100,19 +100,33 @@ class Notifying(Database):
                 sa.update(_event).where(_event.c.id == untold.event_id).values(untold=None)
             )
 
-    def due_notifications(self, rule: str) -> list[Notification]:
-        """What is to be told by a rule now, oldest first."""
+    def due_notifications(self, rule: str, longest_s: float) -> list[Notification]:
+        """What is to be told by a rule now, oldest first.
+
+        Parameters
+        ----------
+        rule : str
+        longest_s : float
+            Nothing waits for longer, seconds: what does was left where the clock was set back.
+        """
+        next_try_at, now = _notification.c.next_try_at, self.clock()
         return self._notifications(
             sa.and_(
-                _notification.c.next_try_at.is_not(None),
-                _notification.c.next_try_at <= self.clock(),
                 _notification.c.rule == rule,
+                next_try_at.is_not(None),
+                sa.or_(next_try_at <= now, next_try_at > now + longest_s),
             )
         )
 
     def notifications(self, revision: Revision) -> list[Notification]:
         """What was or is to be told of a revision."""
         return self._notifications(_event.c.revision_id == revision.id)
+
+    def untaken_notifications(self) -> list[Notification]:
+        """What was tried and not taken, or was given up."""
+        is_tried = sa.and_(_notification.c.next_try_at.is_not(None), _notification.c.attempts > 0)
+        is_given_up = schema.stands(_notification, NotificationState.FAILED)
+        return self._notifications(is_tried) + self._notifications(is_given_up)
 
     def claim_notification(self, notification: Notification, lease_s: float) -> bool:
         """Begin to tell; False if another one was quicker. It comes again after the lease."""

@@ -7,6 +7,7 @@ notifier.py    what is due is told, again and again until it is taken
 """
 
 from node.notify.notifier import Notifier
+from node.notify.occurrence import rehearsal
 from node.notify.ways import send
 
-__all__ = ["Notifier", "send"]
+__all__ = ["Notifier", "rehearsal", "send"]

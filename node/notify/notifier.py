@@ -83,7 +83,8 @@ class Notifier:
 
     def tell(self, rule: NotifyRule) -> None:
         """Tell what is due by a rule; after a failure the rest waits for the next look."""
-        for notification in self.ledger.due_notifications(rule.name):
+        longest_s = LEASE_S + self.settings.deliver.longest_pause_s
+        for notification in self.ledger.due_notifications(rule.name, longest_s):
             if not self.ledger.claim_notification(notification, LEASE_S):
                 continue
             revision = self.ledger.revision(notification.revision_id)

@@ -1,7 +1,8 @@
 """What is told: what came about, and as much of the study as the rule allows."""
 
+import uuid
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pydicom.dataset import Dataset
 
@@ -117,3 +118,25 @@ class Occurrence:
         if detail is Detail.STUDY and self.subject is not None:
             return replace(self, subject=self.subject.without_patient())
         return replace(self, subject=None, detail=None)  # it may quote the header
+
+
+def rehearsal(node: str) -> Occurrence:
+    """Something invented, for an administrator who wants to see whether it arrives.
+
+    Parameters
+    ----------
+    node : str
+        AE title of the node.
+    """
+    return Occurrence(
+        id=uuid.uuid4().hex,
+        occasion=Occasion.FAILED,
+        at=datetime.now(UTC),
+        node=node,
+        number=0,
+        probabilities={},
+        flagged=(),
+        reason="rehearsal",
+        detail="this is no patient: somebody tries whether notifications arrive",
+        subject=Subject("2.25.0", "2.25.0", patient_id="REHEARSAL", patient_name="Rehearsal^No"),
+    )

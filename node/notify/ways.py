@@ -51,6 +51,28 @@ def send(rule: NotifyRule, smtp: SmtpSettings, occurrence: Occurrence) -> None:
         raise NotificationError(_complaint(error)) from None
 
 
+def reach(rule: NotifyRule, smtp: SmtpSettings) -> None:
+    """See whether a receiver can be reached, and a secret read; nothing is told.
+
+    Raises
+    ------
+    NotificationError, OSError, ValueError
+        If not.
+    """
+    if rule.secret_file is not None:
+        _secret(rule.secret_file)
+    if rule.way is Way.MAIL:
+        try:
+            with _mail_server(smtp) as server:
+                server.noop()
+        except smtplib.SMTPException as error:
+            raise NotificationError(_complaint(error)) from None
+        return
+    url = urlsplit(rule.to)
+    port = url.port or {Way.HTTP: 80, Way.HTTPS: 443}[rule.way]
+    socket.create_connection((url.hostname, port), TIMEOUT_S).close()
+
+
 def _complaint(error: Exception) -> str:
     """What went wrong, without what the other side or the library quotes of the message."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 from ml.labels import Label
 from node.settings.fields import Port, Section
 from node.settings.security import NAME
+from node.settings.web import is_this_machine
 
 
 class Occasion(StrEnum):
@@ -100,7 +101,8 @@ class NotifyRule(Section):
             raise ValueError("takes ca for https alone")
         if self.way is Way.HL7 and self.tell is not Detail.PATIENT:
             raise ValueError('takes tell = "patient" with mllp: an ORU is about a patient')
-        if self.way is Way.HTTP and self.tell is not Detail.EVENT:
+        is_far = not is_this_machine(urlsplit(self.to).hostname or "")
+        if self.way is Way.HTTP and is_far and self.tell is not Detail.EVENT:
             raise ValueError('takes https where tell is not "event"')
         return self
 

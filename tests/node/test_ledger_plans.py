@@ -26,11 +26,12 @@ from tests.conftest import Clock
 NAMES = ["pacs", "archive"]
 GROWING = {
     *("series", "revision", "instance", "event", "result", "delivery"),
-    *("commitment", "commitment_transaction", "owed_report"),
+    *("commitment", "commitment_transaction", "owed_report", "notification"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
     *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
+    *("event_untold", "notification_due", "notification_given_up"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -260,6 +261,22 @@ def list_all(ledger: Ledger) -> None:
     ledger.tallies(ledger.clock() - 86_400)
 
 
+def tell(ledger: Ledger) -> None:
+    """What the notifier asks, and `ichnode status` of it."""
+    revision = report(ledger)
+    for untold in ledger.untold():
+        ledger.plan_notifications(untold, ["team", "errors"])
+    (taken,) = ledger.due_notifications("team", 1000)
+    assert ledger.claim_notification(taken, 60)
+    ledger.told(taken)
+    (refused,) = ledger.due_notifications("errors", 1000)
+    assert ledger.claim_notification(refused, 60)
+    ledger.not_told(refused, "it answers 500", None)
+    assert len(ledger.untaken_notifications()) == 1
+    assert ledger.retry_notifications() == 1
+    assert len(ledger.notifications(revision)) == 2
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -270,6 +287,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "commit": lambda ledger, _: commit(ledger),
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
+    "tell": lambda ledger, _: tell(ledger),
 }
 
 

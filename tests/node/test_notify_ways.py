@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import http.server
 import json
 import socket
 import ssl
@@ -28,6 +27,7 @@ from node.notify.ways import send
 from node.settings import NotifyRule, SmtpSettings
 from tests.certificates import Authority
 from tests.node.test_notify_words import FLAGGED
+from tests.receivers import Hook, hook_server
 
 SECRET = "whsec_" + base64.b64encode(b"s" * 24).decode()
 NO_MAIL = SmtpSettings()
@@ -54,44 +54,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 # -- webhooks -----------------------------------------------------------------------
-
-
-@dataclass
-class Hook:
-    """An HTTP server that answers with a status."""
-
-    url: str = ""
-    status: int = 204
-    headers: dict[str, str] = field(default_factory=dict)
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-
-@contextmanager
-def hook_server(context: ssl.SSLContext | None = None) -> Iterator[Hook]:
-    hook = Hook()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            hook.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            self.send_response(hook.status)
-            for name, value in hook.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if context is not None:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    hook.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_port}/hook"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield hook
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
