@@ -1,7 +1,6 @@
 """The doctor: looks at everything a node needs and says how to cure what is wrong."""
 
 import os
-import shutil
 import socket
 import ssl
 import stat
@@ -14,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from ml.errors import IchnodeError, first_line
+from node.disk import Disk, Fullness
 from node.settings import Destination, Settings
 
-LITTLE_DISK_BYTES = 5 * 1024**3
 ECHO_TIMEOUT_S = 5.0
 SOON = timedelta(days=30)
 """A certificate that ends within this is told of."""
@@ -111,11 +110,14 @@ def _home(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.home).free
-    text = f"{free / 1024**3:.0f} GB free"
-    if free < LITTLE_DISK_BYTES:
-        return Finding("disk", Health.BAD, text, "make room: a full spool refuses images")
-    return Finding("disk", Health.GOOD, text)
+    disk = Disk.of(settings.home)
+    health = {Fullness.ROOM: Health.GOOD, Fullness.HIGH: Health.NOTE, Fullness.FULL: Health.BAD}
+    return Finding(
+        "disk",
+        health[disk.fullness(settings)],
+        disk.told(settings),
+        "make room: `ichnode purge` shows what may go; see [retention]",
+    )
 
 
 def _ledger(settings: Settings) -> Finding:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.analyzing import Analyzing
 from node.ledger.assembling import Assembling
+from node.ledger.cleaning import Cleaning
 from node.ledger.committing import Committing
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
@@ -18,7 +19,9 @@ from node.ledger.records import DeliveryState, Revision, State
 _delivery = schema.delivery
 
 
-class Ledger(Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking):
+class Ledger(
+    Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Cleaning, Looking
+):
     """The state of every series, with what each station does to it."""
 
     def retry(self, revision: Revision, destinations: Sequence[str]) -> bool:
@@ -30,6 +33,8 @@ class Ledger(Receiving, Assembling, Analyzing, Delivering, Committing, Reconcili
             False if there is nothing to do again.
         """
         now = self.clock()
+        if revision.images_removed_at is not None:
+            return False
         if revision.state is State.FAILED:
             return self.move(
                 revision.id,

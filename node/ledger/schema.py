@@ -43,6 +43,8 @@ revision = sa.Table(
     sa.Column("released_at", Seconds),
     sa.Column("updated_at", Seconds, nullable=False),
     sa.Column("due_at", Seconds),
+    sa.Column("images_removed_at", Seconds),
+    sa.Column("results_removed_at", Seconds),
     sa.UniqueConstraint("series_id", "number"),
     sa.Index("revision_updated", "updated_at"),
 )
@@ -183,6 +185,13 @@ for _name, _due in (
     ("owed_report_due", owed_report.c.due_at),
 ):
     _index_where(_due.is_not(None), _name, _due)
+
+# What can be removed one day, the oldest first: as many as [retention] keeps, not all.
+for _name, _removed in (
+    ("revision_with_images", revision.c.images_removed_at),
+    ("revision_with_results", revision.c.results_removed_at),
+):
+    _index_where(_removed.is_(None), _name, revision.c.updated_at, revision.c.id)
 
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(stands(delivery, "pending"), "delivery_waiting", delivery.c.destination, delivery.c.id)

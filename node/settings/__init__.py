@@ -5,6 +5,7 @@ sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
 report.py       [report]: which results are made, and in what form
+retention.py    [retention]: how long what has ended is kept
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
@@ -16,6 +17,7 @@ from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
+from node.settings.retention import RetentionSettings
 from node.settings.sections import (
     AnalyzeSettings,
     AssembleSettings,
@@ -48,6 +50,7 @@ __all__ = [
     "Peer",
     "ReportForm",
     "ReportSettings",
+    "RetentionSettings",
     "Settings",
     "TLSSettings",
     "TakesTLS",

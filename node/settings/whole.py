@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.report import ReportSettings
+from node.settings.retention import RetentionSettings
 from node.settings.sections import (
     AnalyzeSettings,
     AssembleSettings,
@@ -50,6 +51,7 @@ class Settings(BaseSettings):
     analyze: AnalyzeSettings = AnalyzeSettings()
     report: ReportSettings = ReportSettings()
     deliver: DeliverSettings = DeliverSettings()
+    retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()

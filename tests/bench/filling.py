@@ -96,7 +96,7 @@ class Filling:
                 self.series,
                 1,
                 f"i, i, 1, '{State.DELIVERED}', NULL, NULL, '[]', '{{{maxima}}}', 1, 1, "
-                f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL",
+                f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL, {at} + 20, {at} + 20",
             ),
             _insert(
                 "instance",

@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from node.ledger import Instance, Ledger, Reference, Result, Revision, State, open_ledger, schema
+from node.ledger import (
+    ENDED,
+    Instance,
+    Kept,
+    Ledger,
+    Place,
+    Reference,
+    Result,
+    Revision,
+    Rule,
+    State,
+    open_ledger,
+    schema,
+)
 from tests.bench.filling import CT, SR, Filling
 from tests.conftest import Clock
 
@@ -21,6 +34,7 @@ GROWING = {
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
     *("revision_failed", "delivery_waiting", "delivery_given_up"),
+    *("revision_with_images", "revision_with_results"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -221,6 +235,28 @@ def commit(ledger: Ledger) -> None:
     assert ledger.report_heard(owed)
 
 
+def clean(ledger: Ledger, clock: Clock) -> None:
+    """What ended is found, removed and forgotten; what of it is left is found at the start."""
+    revision = receive(ledger)
+    ledger.replaced(revision)
+    ledger.removed(revision)
+    assert ledger.skip(revision, "contrast", "C+", [])
+    assert ledger.explain(found(ledger, revision.id), [], [], "")
+    rule = Rule(dict.fromkeys(ENDED, clock.now + 1e6), frozenset(["archive"]))
+    for kept in Kept:
+        (ended,), after = ledger.removable(kept, rule, Place(), 100)
+        assert after is None
+        assert ledger.is_removable(ended, rule)
+        assert ledger.remove(kept, ended, rule, "old")
+        with ledger.nothing_stored(ended.series_id) as unneeded:
+            assert unneeded.instances
+    assert ledger.marked([ended.series_instance_uid]) == [ended]
+    assert ledger.series_of(study="1.2", series=None) == [ended]
+    many, _ = ledger.forgettable(rule, Place(), 100)
+    assert len(many) == 100
+    assert ledger.forget(ended, rule)
+
+
 def look(ledger: Ledger) -> None:
     """`ichnode status`, `show` and `retry`."""
     ledger.recent(30)
@@ -241,6 +277,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "set-back": set_back,
     "end-otherwise": end_otherwise,
     "deliver": lambda ledger, _: deliver(ledger),
+    "clean": clean,
     "commit": lambda ledger, _: commit(ledger),
     "look": lambda ledger, _: look(ledger),
 }
