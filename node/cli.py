@@ -410,22 +410,27 @@ def status(
 ) -> None:
     """List the series that moved last, with their state and why they were skipped."""
     from node import show
+    from node.disk import Disk
 
     _start_logging()
-    ledger = _ledger(_settings(config))
+    settings = _settings(config)
+    ledger = _ledger(settings)
     revisions, destinations = ledger.recent(limit), ledger.destinations()
     untaken = ledger.untaken_notifications()
+    disk = Disk.of(settings.home)
     if as_json:
         document = {
             "series": [show.revision_json(r) for r in revisions],
             "destinations": [show.destination_json(d) for d in destinations],
             "notifications": [show.notification_json(n) for n in untaken],
+            "disk": show.disk_json(disk, settings),
         }
         print(json.dumps(document, indent=2))
     else:
         show.revisions(Console(), revisions)
         show.destinations(Console(), destinations)
         show.notifications(Console(), untaken)
+        show.disk(Console(), disk, settings)
 
 
 @app.command("show")
@@ -512,6 +517,80 @@ def notify(
         raise ConfigError(f"no [[notify]] rule {rule!r} in the configuration; known: {known}")
     send(found, settings.smtp, rehearsal(settings.dicom.ae_title))
     Console().print(f"{found.to} has taken it", highlight=False, soft_wrap=True, markup=False)
+
+
+@app.command()
+@_told_plainly
+def purge(
+    config: Config = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            help="What ended longer ago, such as 30d, 12h; else the ages of [retention].",
+            show_default=False,
+        ),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only delivered, skipped or failed series.", show_default=False),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="This study, whatever its age.", show_default=False)
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="This series, whatever its age.", show_default=False)
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove images and results of what has ended; nothing that is still to be delivered.
+
+    Rows of the ledger stay. Without --state, refused instances go by their age too.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress
+
+    from node import show
+    from node.ledger import ENDED, State
+    from node.purge import Purge, Selection, remove_all, seconds_of
+    from node.spool import Spool
+
+    _start_logging()
+    if unknown := set(state or ()) - set(ENDED):
+        raise ConfigError(f"--state {min(unknown)}: only {', '.join(ENDED)} have ended")
+    if (study or series) and (state or older_than):
+        raise ConfigError("--study and --series go without --state and --older-than")
+    if as_json and not (yes or dry_run):
+        raise ConfigError("--json asks nothing: it needs --dry-run or --yes")
+    settings = _settings(config)
+    selection = Selection(
+        None if older_than is None else seconds_of(older_than),
+        frozenset(map(State, state)) if state else frozenset(ENDED),
+        study,
+        series,
+    )
+    ledger = _ledger(settings)
+    if series is not None or study is not None:
+        _find(ledger, series or study or "")
+    work = Purge(settings, Spool(settings.home), ledger, selection)
+    doomed, refusals = list(work.doomed()), work.refusals()
+    freed = None
+    console = Console(stderr=as_json)
+    if not as_json:
+        show.doomed(console, doomed, refusals)
+    if doomed and not dry_run and (yes or typer.confirm("Remove them?")):
+        total = sum(item.size.size for item in doomed)
+        columns = ("removing", BarColumn(), DownloadColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task("", total=total)
+            freed = remove_all(work, doomed, lambda size: progress.advance(task, size))
+    if as_json:
+        print(json.dumps(show.doomed_json(doomed, refusals, freed), indent=2))
+    elif freed is not None:
+        console.print(f"{freed.files} files, {show.megabytes(freed.size)}, were removed")
+    if refusals:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _find(ledger: "Ledger", uid: str) -> "list[Revision]":

@@ -205,6 +205,10 @@ class Receiver:
             )
             quiet_s = self.settings.assemble.quiet_s
             stored = patiently(lambda: self.ledger.store(instance, quiet_s))
+            # Retention may have removed just this content of an earlier revision meanwhile;
+            # from now on it does not: the ledger knows that the file is needed.
+            if not self.spool.path(path).exists():
+                self.spool.keep(identity.study, identity.series, identity.instance, digest, content)
         except (SpoolError, SQLAlchemyError) as error:
             log.error("instance %s was not stored: %s", identity.instance, first_line(error))
             self._count(event, identity, Action.CREATE, EventOutcome.MINOR_FAILURE)

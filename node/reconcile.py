@@ -6,6 +6,7 @@ the ledger does not know, and rows whose files are gone or altered.
 
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from ml.errors import first_line
+from node.clean import Cleaner
 from node.errors import RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger
 from node.reading import read_identity
@@ -43,13 +45,16 @@ class Reconciled:
     lost : int
         Revisions under way of which files are gone or altered: they have failed.
     parts : int
-        Files that were left half written, now removed.
+        Files that were left half written or half removed, now removed.
+    left : int
+        Files that were to be removed after their time when the node ended, now removed.
     """
 
     adopted: int = 0
     torn: int = 0
     lost: int = 0
     parts: int = 0
+    left: int = 0
 
 
 def reconcile_in_background(settings: Settings, spool: Spool, ledger: Ledger) -> threading.Thread:
@@ -90,15 +95,18 @@ def reconcile(settings: Settings, spool: Spool, ledger: Ledger, before: float) -
         return done
     _find_lost(spool, ledger, done)
     _find_unknown(settings, spool, ledger, before, done)
+    _take_away_rest(Cleaner(settings, spool, ledger), done)
     _remove_parts(spool, done)
     if done != Reconciled():
         log.warning(
             "spool and ledger: %d instances taken up, %d torn files put aside, "
-            "%d series have lost images, %d half-written files removed",
+            "%d series have lost images, %d half-written files removed, "
+            "%d files removed whose time had passed",
             done.adopted,
             done.torn,
             done.lost,
             done.parts,
+            done.left,
         )
     return done
 
@@ -128,6 +136,15 @@ def _find_unknown(
                 is_known = str(path.relative_to(spool.folder)) in known
                 if not is_known and path.stat().st_mtime < before:
                     _take_up(path, settings, spool, ledger, done)
+
+
+def _take_away_rest(cleaner: Cleaner, done: Reconciled) -> None:
+    """Delete files that are left of series whose images or results were removed."""
+    for place in (cleaner.spool.folder, cleaner.spool.results):
+        everything = _series_folders(place)
+        while folders := list(islice(everything, _SERIES_AT_ONCE)):
+            for ended in cleaner.ledger.marked({folder.name for folder in folders}):
+                done.left += cleaner.take_away(ended).files
 
 
 def _take_up(
@@ -188,7 +205,7 @@ def _remove_parts(spool: Spool, done: Reconciled) -> None:
         for part in folder.rglob(".*.part"):
             try:
                 if now - part.stat().st_mtime > _LEFT_AFTER_S:
-                    part.unlink()
+                    shutil.rmtree(part) if part.is_dir() else part.unlink()
                     done.parts += 1
             except OSError as error:  # another one removes it too
                 log.debug("%s: %s", part, first_line(error))

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from rich.table import Table
 
 from ml.labels import LABELS, SUBTYPES, Label
 from node.check import Finding, Health
+from node.clean import Freed
+from node.disk import Disk, Fullness
 from node.ledger import (
     DestinationState,
     Ledger,
@@ -20,6 +23,8 @@ from node.ledger import (
     Revision,
     State,
 )
+from node.purge import Doomed
+from node.settings import Settings
 from node.spool import PROBABILITIES, Spool
 
 if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
@@ -55,7 +60,13 @@ def revision_json(revision: Revision) -> dict[str, Any]:
         "probabilities": revision.maxima,
         "flagged": list(revision.flagged),
         "updated_at": revision.updated_at.isoformat(),
+        "images_removed_at": _iso(revision.images_removed_at),
+        "results_removed_at": _iso(revision.results_removed_at),
     }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 def revisions(console: Console, found: Sequence[Revision]) -> None:
@@ -70,6 +81,9 @@ def revisions(console: Console, found: Sequence[Revision]) -> None:
         said = ": ".join(part for part in (revision.reason, revision.detail) if part)
         if revision.maxima is not None:
             said = f"any {revision.maxima['any']:.3f}"
+        if revision.images_removed_at is not None:
+            removed = f"images removed {revision.images_removed_at.astimezone():%Y-%m-%d}"
+            said = f"{said}; {removed}" if said else removed
         console.print(
             f"[{style}]{revision.state:10}[/{style}] "
             f"{revision.updated_at.astimezone():%Y-%m-%d %H:%M:%S}  {count:>11}  {number}"
@@ -142,6 +156,73 @@ def notifications(console: Console, untaken: Sequence[Notification]) -> None:
         )
 
 
+def disk_json(disk: Disk, settings: Settings) -> dict[str, Any]:
+    """The disk of the spool in `ichnode status --json`."""
+    return {
+        "used": disk.used,
+        "free": disk.free,
+        "fullness": disk.fullness(settings).value,
+    }
+
+
+def disk(console: Console, found: Disk, settings: Settings) -> None:
+    """The disk of the spool, where it is too full."""
+    fullness = found.fullness(settings)
+    if fullness is not Fullness.ROOM:
+        style = "red" if fullness is Fullness.FULL else "yellow"
+        console.print(
+            f"[{style}]the disk of {escape(str(settings.home))}[/{style}]: {found.told(settings)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def megabytes(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1024**2:.1f} MB"
+
+
+def doomed_json(
+    found: Sequence[Doomed], refusals: Sequence[str], freed: Freed | None
+) -> dict[str, Any]:
+    """What `ichnode purge --json` prints."""
+    return {
+        "found": [
+            {
+                "what": item.what,
+                "study_instance_uid": None if item.ended is None else item.ended.study_instance_uid,
+                "series_instance_uid": (
+                    None if item.ended is None else item.ended.series_instance_uid
+                ),
+                "paths": [str(path) for path in item.paths],
+                "files": item.size.files,
+                "bytes": item.size.size,
+            }
+            for item in found
+        ],
+        "refused": list(refusals),
+        "removed": None if freed is None else {"files": freed.files, "bytes": freed.size},
+    }
+
+
+def doomed(console: Console, found: Sequence[Doomed], refusals: Sequence[str]) -> None:
+    """The table of `ichnode purge`."""
+    for text in refusals:
+        console.print(f"[red]stays:[/red] {escape(text)}", highlight=False, soft_wrap=True)
+    if not found:
+        console.print("There is nothing to remove.")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("what")
+    for name in ("number", "files", "size"):
+        table.add_column(name, justify="right")
+    for what in dict.fromkeys(item.what for item in found):
+        some = [item for item in found if item.what == what]
+        size = sum((item.size for item in some), Freed())
+        table.add_row(what, str(len(some)), str(size.files), megabytes(size.size))
+    console.print(table)
+
+
 def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, Any]:
     """One entry of `ichnode show --json`."""
     folder = spool.results_folder(
@@ -202,6 +283,9 @@ def details(console: Console, found: Sequence[dict[str, Any]]) -> None:
         if entry["reason"]:
             console.print(f"  {entry['reason']}: {escape(entry['detail'] or '')}", highlight=False)
         warnings(console, entry["warnings"])
+        for what in ("images", "results"):
+            if entry[f"{what}_removed_at"]:
+                console.print(f"  {what} removed {entry[f'{what}_removed_at']}", highlight=False)
         if entry["slices"]:
             console.print(probability_table(entry["slices"]))
             study(console, entry["slices"])

@@ -133,19 +133,25 @@ class Spool:
             if not is_uid(uid):
                 raise SpoolError(f"not a UID: {uid[:80]!r}")
         relative = self.place(study, series, instance, digest)
-        folders = (self.folder, self.folder / study, self.folder / study / series)
-        fresh = [folder for folder in folders if not folder.exists()]
         try:
-            if _is_there(self.folder / relative, content):
-                return relative
-            write_durably(self.folder / relative, content)
-            for folder in fresh:
-                _sync_folder(folder.parent)
+            try:
+                self._write(relative, content)
+            except FileNotFoundError:  # a folder was empty, and was removed meanwhile
+                self._write(relative, content)
         except OSError as error:
             raise SpoolError(
                 f"the spool {self.folder} cannot be written: {error.strerror}"
             ) from error
         return relative
+
+    def _write(self, relative: Path, content: bytes) -> None:
+        study, series, _ = relative.parts
+        folders = (self.folder, self.folder / study, self.folder / study / series)
+        fresh = [folder for folder in folders if not folder.exists()]
+        if not _is_there(self.folder / relative, content):
+            write_durably(self.folder / relative, content)
+            for folder in fresh:
+                _sync_folder(folder.parent)
 
     @staticmethod
     def place(study: str, series: str, instance: str, digest: str) -> Path:

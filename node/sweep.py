@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from ml.errors import first_line
 from node.assemble import assemble
+from node.clean import Cleaner
 from node.commit import sent_since
 from node.environment import is_passing
 from node.headers import read_headers
@@ -52,6 +53,7 @@ class Sweeper:
         self.spool = spool
         self.ledger = ledger
         self.hints = hints
+        self._cleaner = Cleaner(settings, spool, ledger)
         self._ill: set[str] = set()  # steps that did not succeed when they were last tried
         self._steps = (
             self.straighten,
@@ -60,6 +62,7 @@ class Sweeper:
             self.explain,
             self.hint_analyze,
             self.hint_deliver,
+            self.clean,
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -192,6 +195,10 @@ class Sweeper:
                 self.hints.ask_commitment(destination)
             for report_id in to_tell:
                 self.hints.tell_commitment(report_id)
+
+    def clean(self) -> None:
+        """Remove some of what has ended long ago, and earlier where the disk fills up."""
+        self._cleaner.look()
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.ledger.clock(), UTC)

@@ -72,6 +72,8 @@ def assemble(
     warnings = [*verdict.warnings]
     if replaced:
         warnings.append(f"{replaced} images came again with other content; the newest count")
+    if removed := ledger.removed(revision):
+        warnings.append(f"{removed} images that came earlier were removed after their time")
     if verdict.reason is not None:
         if ledger.skip(revision, verdict.reason, verdict.detail, warnings):
             log.info("series %s skipped: %s", revision.series_instance_uid, verdict.reason)

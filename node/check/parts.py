@@ -1,7 +1,6 @@
 """What the doctor looks at on this machine, and the order in which it looks at everything."""
 
 import os
-import shutil
 import socket
 import ssl
 import stat
@@ -13,9 +12,9 @@ from pathlib import Path
 
 from ml.errors import IchnodeError, first_line
 from node.check.finding import Finding, Health
+from node.disk import Disk, Fullness
 from node.settings import Destination, Settings
 
-LITTLE_DISK_GB = 5
 ECHO_TIMEOUT_S = 5.0
 SOON = timedelta(days=30)
 """A certificate that ends within this is told of."""
@@ -122,18 +121,14 @@ def _home(settings: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.home).free / 1024**3
-    text = f"{free:.0f} GB free"
-    if free < settings.dicom.min_free_gb:
-        return Finding(
-            "disk",
-            Health.BAD,
-            f"{text}, less than [dicom] min_free_gb: every image is refused with A700",
-            "make room, or put home on another disk",
-        )
-    if free < LITTLE_DISK_GB:
-        return Finding("disk", Health.NOTE, text, "make room: a full spool refuses images")
-    return Finding("disk", Health.GOOD, text)
+    disk = Disk.of(settings.home)
+    health = {Fullness.ROOM: Health.GOOD, Fullness.HIGH: Health.NOTE, Fullness.FULL: Health.BAD}
+    return Finding(
+        "disk",
+        health[disk.fullness(settings)],
+        disk.told(settings),
+        "make room: `ichnode purge` shows what may go; see [retention]",
+    )
 
 
 def _ledger(settings: Settings) -> Finding:

@@ -1,6 +1,7 @@
 """The ledger: where every series is on its way, in SQL. The truth of the node."""
 
 from node.ledger.analyzing import Claim
+from node.ledger.cleaning import ENDED, Ended, Kept, Mark, RetentionRule
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
@@ -27,6 +28,7 @@ from node.ledger.records import (
 from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
+    "ENDED",
     "HINT_S",
     "MOST_COUNTED",
     "Claim",
@@ -34,11 +36,14 @@ __all__ = [
     "Delivery",
     "DeliveryState",
     "DestinationState",
+    "Ended",
     "Event",
     "Heard",
     "Hold",
     "Instance",
+    "Kept",
     "Ledger",
+    "Mark",
     "Notification",
     "NotificationState",
     "Outcome",
@@ -47,6 +52,7 @@ __all__ = [
     "Place",
     "Reference",
     "Result",
+    "RetentionRule",
     "Revision",
     "Selection",
     "State",

@@ -85,12 +85,19 @@ class Database:
     ) -> bool:
         """Compare and set: only one of many who try succeeds."""
         now = self.clock()
-        condition = sa.and_(_revision.c.id == revision_id, _revision.c.state == expected)
+        condition = sa.and_(
+            _revision.c.id == revision_id,
+            _revision.c.state == expected,
+            _revision.c.images_removed_at.is_(None),  # nothing can be done with it any more
+        )
         if arrivals is not None:
             condition = sa.and_(condition, _revision.c.arrivals == arrivals)
         with self.engine.begin() as connection:
             moved = connection.execute(
-                sa.update(_revision).where(condition).values(state=state, updated_at=now, **values)
+                sa.update(_revision)
+                .where(condition)
+                # What results it gets are there, whatever became of those before.
+                .values(state=state, updated_at=now, results_removed_at=None, **values)
             )
             if moved.rowcount == 1:
                 self.note(
@@ -238,7 +245,9 @@ class Database:
                 arrivals=row.arrivals,
                 last_instance_at=utc(row.last_instance_at),
                 updated_at=utc(row.updated_at),
-                released_at=None if row.released_at is None else utc(row.released_at),
+                released_at=_utc_if_any(row.released_at),
+                images_removed_at=_utc_if_any(row.images_removed_at),
+                results_removed_at=_utc_if_any(row.results_removed_at),
             )
             for row in rows
         ]
@@ -313,6 +322,10 @@ def as_instance(row: Any, revision: Revision) -> Instance:
         Path(row.path),
         row.sender,
     )
+
+
+def _utc_if_any(seconds: float | None) -> datetime | None:
+    return None if seconds is None else utc(seconds)
 
 
 def as_result(row: Any) -> Result:

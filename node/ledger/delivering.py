@@ -188,14 +188,18 @@ class Delivering(Database):
         Returns
         -------
         bool
-            False if it is not reported; then nothing was written.
+            False if it is not reported, or its images were removed; then nothing was written.
         """
         now = self.clock()
         with self.engine.begin() as connection:
             moved = connection.execute(
                 sa.update(_revision)
-                .where(_revision.c.id == revision_id, _revision.c.state == State.REPORTED)
-                .values(state=State.READY, updated_at=now, due_at=now)
+                .where(
+                    _revision.c.id == revision_id,
+                    _revision.c.state == State.REPORTED,
+                    _revision.c.images_removed_at.is_(None),
+                )
+                .values(state=State.READY, updated_at=now, due_at=now, results_removed_at=None)
             )
             if moved.rowcount == 0:
                 return False

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.analyzing import Analyzing
 from node.ledger.assembling import Assembling
+from node.ledger.cleaning import Cleaning
 from node.ledger.committing import Committing
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
@@ -28,6 +29,7 @@ class Ledger(
     Committing,
     Notifying,
     Reconciling,
+    Cleaning,
     Looking,
     Listing,
 ):
@@ -42,6 +44,8 @@ class Ledger(
             False if there is nothing to do again.
         """
         now = self.clock()
+        if revision.images_removed_at is not None:
+            return False
         if revision.state is State.FAILED:
             return self.move(
                 revision.id,

@@ -79,6 +79,34 @@ class Looking(Database):
                 ).scalar_one()
             )
 
+    def removed(self, revision: Revision) -> int:
+        """How many images earlier revisions had that were removed, and did not come again."""
+        before, newer = _revision.alias(), _instance.alias()
+        ended_with = sa.exists().where(
+            before.c.series_id == _instance.c.series_id,
+            before.c.number == _instance.c.to_revision - 1,
+            before.c.images_removed_at.is_not(None),
+        )
+        came_again = sa.exists().where(
+            newer.c.series_id == _instance.c.series_id,
+            newer.c.sop_instance_uid == _instance.c.sop_instance_uid,
+            newer.c.from_revision >= _instance.c.to_revision,
+        )
+        with self.reading() as connection:
+            return int(
+                connection.execute(
+                    sa.select(sa.func.count())
+                    .select_from(_instance)
+                    .join(_revision, _revision.c.series_id == _instance.c.series_id)
+                    .where(
+                        _revision.c.id == revision.id,
+                        _instance.c.to_revision <= _revision.c.number,
+                        ended_with,
+                        ~came_again,
+                    )
+                ).scalar_one()
+            )
+
     def history(self, revision: Revision) -> list[Event]:
         """The states that a revision came through."""
         with self.reading() as connection:

@@ -108,6 +108,8 @@ class Revision:
         UTC.
     released_at : datetime, optional
         When an association that brought slices ended, UTC; None if one came since.
+    images_removed_at, results_removed_at : datetime, optional
+        When the files were removed after their time, UTC.
     """
 
     id: int
@@ -127,6 +129,8 @@ class Revision:
     last_instance_at: datetime
     updated_at: datetime
     released_at: datetime | None
+    images_removed_at: datetime | None = None
+    results_removed_at: datetime | None = None
 
 
 @dataclass(frozen=True)

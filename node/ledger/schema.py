@@ -48,6 +48,8 @@ revision = sa.Table(
     sa.Column("released_at", Seconds),
     sa.Column("updated_at", Seconds, nullable=False),
     sa.Column("due_at", Seconds),
+    sa.Column("images_removed_at", Seconds),
+    sa.Column("results_removed_at", Seconds),
     sa.UniqueConstraint("series_id", "number"),
     sa.Index("revision_updated", "updated_at"),
 )
@@ -219,6 +221,14 @@ _index_where(
     notification.c.next_try_at,
 )
 _index_where(stands(notification, "failed"), "notification_given_up", notification.c.id)
+
+# What can be removed one day, the oldest first: as many as [retention] keeps, not all.
+for _name, _removed in (
+    ("revision_with_images", revision.c.images_removed_at),
+    ("revision_with_results", revision.c.results_removed_at),
+):
+    _index_where(_removed.is_(None), _name, revision.c.updated_at, revision.c.id)
+
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
 _index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)

@@ -6,6 +6,7 @@ audit.py        [audit]: where the audit trail goes
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 report.py       [report]: which results are made, and in what form
+retention.py    [retention]: how long what has ended is kept
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
 web.py          [web]: where the page listens, and who may look at it
 whole.py        all sections together
@@ -19,6 +20,7 @@ from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
+from node.settings.retention import RetentionSettings
 from node.settings.sections import (
     AnalyzeSettings,
     AssembleSettings,
@@ -55,6 +57,7 @@ __all__ = [
     "Peer",
     "ReportForm",
     "ReportSettings",
+    "RetentionSettings",
     "Settings",
     "SmtpSettings",
     "TLSSettings",

@@ -11,6 +11,7 @@ from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.notify import NotifyRule, SmtpSettings
 from node.settings.report import ReportSettings
+from node.settings.retention import RetentionSettings
 from node.settings.sections import (
     AnalyzeSettings,
     AssembleSettings,
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     deliver: DeliverSettings = DeliverSettings()
     notify: tuple[NotifyRule, ...] = ()
     smtp: SmtpSettings = SmtpSettings()
+    retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()

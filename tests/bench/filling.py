@@ -100,7 +100,7 @@ class Filling:
                 1,
                 f"i, i, 1, '{State.DELIVERED}', NULL, NULL, '[]', '{{{maxima}}}', "
                 "NULL, 1, 1, "
-                f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL",
+                f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL, {at} + 20, {at} + 20",
             ),
             f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
@@ -115,7 +115,7 @@ class Filling:
                 "event",
                 self.series,
                 len(states),
-                f"(i - 1) * {len(states)} + k, i, {at} + k, CASE k {state} END, NULL",
+                f"(i - 1) * {len(states)} + k, i, {at} + k, CASE k {state} END, NULL, NULL",
             ),
             _insert(
                 "result",

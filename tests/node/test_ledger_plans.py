@@ -10,10 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from node.ledger import (
+    ENDED,
     Instance,
+    Kept,
     Ledger,
+    Mark,
     Reference,
     Result,
+    RetentionRule,
     Revision,
     Selection,
     State,
@@ -32,6 +36,7 @@ SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
     *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
     *("event_untold", "notification_due", "notification_given_up"),
+    *("revision_with_images", "revision_with_results"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -232,6 +237,28 @@ def commit(ledger: Ledger) -> None:
     assert ledger.report_heard(owed)
 
 
+def clean(ledger: Ledger, clock: Clock) -> None:
+    """What ended is found, removed and forgotten; what of it is left is found at the start."""
+    revision = receive(ledger)
+    ledger.replaced(revision)
+    ledger.removed(revision)
+    assert ledger.skip(revision, "contrast", "C+", [])
+    assert ledger.explain(found(ledger, revision.id), [], [], "")
+    rule = RetentionRule(dict.fromkeys(ENDED, clock.now + 1e6), frozenset(["archive"]))
+    for kept in Kept:
+        (ended,), after = ledger.removable(kept, rule, Mark(), 100)
+        assert after is None
+        assert ledger.is_removable(ended, rule)
+        assert ledger.remove(kept, ended, rule, "old")
+        with ledger.nothing_stored(ended.series_id) as unneeded:
+            assert unneeded.instances
+    assert ledger.marked([ended.series_instance_uid]) == [ended]
+    assert ledger.series_of(study="1.2", series=None) == [ended]
+    many, _ = ledger.forgettable(rule, Mark(), 100)
+    assert len(many) == 100
+    assert ledger.forget(ended, rule)
+
+
 def look(ledger: Ledger) -> None:
     """`ichnode status`, `show` and `retry`."""
     ledger.recent(30)
@@ -266,10 +293,10 @@ def tell(ledger: Ledger) -> None:
     revision = report(ledger)
     for untold in ledger.untold():
         ledger.plan_notifications(untold, ["team", "errors"])
-    (taken,) = ledger.due_notifications("team", 1000)
+    taken = ledger.due_notifications("team", 1000)[-1]
     assert ledger.claim_notification(taken, 60)
     ledger.told(taken)
-    (refused,) = ledger.due_notifications("errors", 1000)
+    refused = ledger.due_notifications("errors", 1000)[-1]
     assert ledger.claim_notification(refused, 60)
     ledger.not_told(refused, "it answers 500", None)
     assert len(ledger.untaken_notifications()) == 1
@@ -284,6 +311,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "set-back": set_back,
     "end-otherwise": end_otherwise,
     "deliver": lambda ledger, _: deliver(ledger),
+    "clean": clean,
     "commit": lambda ledger, _: commit(ledger),
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
