@@ -101,7 +101,7 @@ class Notifying(Database):
             )
 
     def due_notifications(self, rule: str, longest_s: float) -> list[Notification]:
-        """What is to be told by a rule now, oldest first.
+        """What is to be told by a rule now, what waits longest first.
 
         Parameters
         ----------
@@ -115,7 +115,8 @@ class Notifying(Database):
                 _notification.c.rule == rule,
                 next_try_at.is_not(None),
                 sa.or_(next_try_at <= now, next_try_at > now + longest_s),
-            )
+            ),
+            MOST_AT_ONCE,
         )
 
     def notifications(self, revision: Revision) -> list[Notification]:
@@ -184,7 +185,9 @@ class Notifying(Database):
                 .values(**values)
             )
 
-    def _notifications(self, condition: sa.ColumnElement[bool]) -> list[Notification]:
+    def _notifications(
+        self, condition: sa.ColumnElement[bool], limit: int | None = None
+    ) -> list[Notification]:
         with self.reading() as connection:
             rows = connection.execute(
                 sa.select(
@@ -196,8 +199,8 @@ class Notifying(Database):
                 )
                 .join(_event, _event.c.id == _notification.c.event_id)
                 .where(condition)
-                .order_by(_notification.c.id)
-                .limit(MOST_AT_ONCE)
+                .order_by(_notification.c.next_try_at)
+                .limit(limit)
             ).all()
         return [
             Notification(

@@ -117,6 +117,9 @@ class Filling:
                 len(states),
                 f"(i - 1) * {len(states)} + k, i, {at} + k, CASE k {state} END, NULL, NULL",
             ),
+            "INSERT INTO notification (id, event_id, rule, state, attempts, first_tried_at) "
+            f"SELECT id, (id - 1) * {len(states)} + 4, 'team', 'told', 1, updated_at "
+            "FROM revision WHERE flagged IS NOT NULL",
             _insert(
                 "result",
                 self.series,
