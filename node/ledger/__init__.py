@@ -2,6 +2,7 @@
 
 from node.ledger.analyzing import Claim
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
+from node.ledger.counting import Standing
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
@@ -36,6 +37,7 @@ __all__ = [
     "Reference",
     "Result",
     "Revision",
+    "Standing",
     "State",
     "Stored",
     "open_ledger",

@@ -8,6 +8,7 @@ from node.ledger import schema
 from node.ledger.analyzing import Analyzing
 from node.ledger.assembling import Assembling
 from node.ledger.committing import Committing
+from node.ledger.counting import Counting
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
 from node.ledger.looking import Looking
@@ -18,7 +19,9 @@ from node.ledger.records import DeliveryState, Revision, State
 _delivery = schema.delivery
 
 
-class Ledger(Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking):
+class Ledger(
+    Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking, Counting
+):
     """The state of every series, with what each station does to it."""
 
     def retry(self, revision: Revision, destinations: Sequence[str]) -> bool:

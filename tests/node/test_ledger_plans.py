@@ -234,6 +234,17 @@ def look(ledger: Ledger) -> None:
     ledger.dead_letters("pacs")
 
 
+def count(ledger: Ledger, clock: Clock) -> None:
+    """How the node is, while something is under way, has failed, waits and was given up."""
+    report(ledger)
+    ledger.give_up(ledger.due_deliveries("pacs")[0], "refused")
+    ledger.standing()
+    ledger.ended_since(clock.now - 3600)
+    ledger.unsent_since()
+    ledger.last_received()
+    ledger.check_writable()
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -242,6 +253,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "end-otherwise": end_otherwise,
     "deliver": lambda ledger, _: deliver(ledger),
     "commit": lambda ledger, _: commit(ledger),
+    "count": count,
     "look": lambda ledger, _: look(ledger),
 }
 
