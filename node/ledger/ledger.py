@@ -11,6 +11,7 @@ from node.ledger.committing import Committing
 from node.ledger.counting import Counting
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
+from node.ledger.following import Following
 from node.ledger.looking import Looking
 from node.ledger.receiving import Receiving
 from node.ledger.reconciling import Reconciling
@@ -20,7 +21,15 @@ _delivery = schema.delivery
 
 
 class Ledger(
-    Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking, Counting
+    Receiving,
+    Assembling,
+    Analyzing,
+    Delivering,
+    Committing,
+    Reconciling,
+    Looking,
+    Counting,
+    Following,
 ):
     """The state of every series, with what each station does to it."""
 
