@@ -11,7 +11,7 @@ import pytest
 from node.hints import Queue
 from node.ledger import State
 from node.logs import trace_id
-from node.vitals.background import look_at_workers
+from node.vitals import Background
 from tests.e2e.conftest import Series
 from tests.e2e.peers import running_node, running_storescp, wait_for
 from tests.e2e.test_access import WORDS, telling
@@ -37,7 +37,7 @@ def test_every_station_says_which_series_its_lines_are_about(
             node.send(series.files)
         delivered = node.wait_for(good.series, State.DELIVERED)
         failed = node.wait_for(failing.series, State.FAILED)
-        workers = {worker.queue: worker for worker in look_at_workers(node.settings)}
+        workers = {worker.queue: worker for worker in Background(node.settings).ask_workers()}
         wait_for(lambda: "is delivered" in node.log.read_text(), 10, "the last line")
     text = node.log.read_text()
     lines: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
