@@ -18,6 +18,7 @@ from ml.errors import first_line
 from node.clean import Cleaner
 from node.errors import RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger
+from node.logs import about
 from node.reading import read_identity
 from node.settings import Settings
 from node.spool import Spool, digest_of
@@ -116,12 +117,13 @@ def _find_lost(spool: Spool, ledger: Ledger, done: Reconciled) -> None:
         instances = ledger.instances(revision)
         lost = [i for i in instances if not spool.holds(i.path, i.digest)]
         if lost and ledger.lose(revision, lost):
-            log.error(
-                "series %s: %d of %d images are gone from the spool or altered",
-                revision.series_instance_uid,
-                len(lost),
-                len(instances),
-            )
+            with about(revision):
+                log.error(
+                    "series %s: %d of %d images are gone from the spool or altered",
+                    revision.series_instance_uid,
+                    len(lost),
+                    len(instances),
+                )
             done.lost += 1
 
 

@@ -7,7 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from celery.worker.control import inspect_command
 
 from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.assemble import Reason
@@ -18,6 +20,7 @@ from node.environment import is_passing
 from node.headers import read_headers
 from node.hints import (
     ASK_TASK,
+    HOW_IT_IS,
     PAUSE_AFTER_ERROR_S,
     TELL_TASK,
     Hints,
@@ -28,6 +31,7 @@ from node.hints import (
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
 from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
+from node.logs import about
 from node.report import build, capture_numbers
 from node.results import predecessors, recorded
 from node.settings import Settings
@@ -85,20 +89,24 @@ class Worker:
     def analyze(self, revision_id: int) -> None:
         """Stations analyze and report, for one revision; nothing if another has done it."""
         with _telling_plainly():
-            self._analyze_claimed(revision_id)
+            self._claim_and_analyze(revision_id)
 
-    def _analyze_claimed(self, revision_id: int) -> None:
+    def _claim_and_analyze(self, revision_id: int) -> None:
         assert self.analyzer is not None
         claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
         if claim is None:
             return
+        with about(claim.revision), _telling_plainly():
+            self._go_on(claim, self.analyzer)
+
+    def _go_on(self, claim: Claim, analyzer: "Analyzer") -> None:
         if not self.ledger.is_newest(claim.revision):
             self.ledger.supersede(claim)
             return
         lease_s = self.settings.analyze.lease_s
         try:
             with staying_alive(lambda: self.ledger.extend(claim, lease_s), lease_s):
-                analysis = self._analyze(claim, self.analyzer)
+                analysis = self._analyze(claim, analyzer)
                 results = self._report(claim, analysis)
                 self._hand_over(claim, analysis, results)
         except InstancesLost as lost:
@@ -229,6 +237,24 @@ def _reason(error: IchnodeError) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
 
 
+def how_it_is(analyzer: "Analyzer | None") -> dict[str, Any]:
+    """What a worker says of itself when it is asked: the device that it judges on."""
+    if analyzer is None:
+        return {}
+    device = analyzer.detector.device
+    if device.type != "cuda":
+        return {"device": str(device)}
+    import torch  # noqa: PLC0415  as in `run_worker`
+
+    free, memory = torch.cuda.mem_get_info(device)
+    gpu = {
+        "name": torch.cuda.get_device_name(device),
+        "memory": memory,
+        "memory_used": memory - free,
+    }
+    return {"device": str(device), "gpu": gpu}
+
+
 def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None:
     """Serve a queue until the process is told to end.
 
@@ -275,6 +301,7 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
             app.task(worker.deliver, name=task_name(queue))
             app.task(worker.ask_commitment, name=ASK_TASK)
             app.task(worker.tell_commitment, name=TELL_TASK)
+        inspect_command(name=HOW_IT_IS)(lambda _state: how_it_is(analyzer))
         # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
         app.worker_main(
             [

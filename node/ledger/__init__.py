@@ -3,8 +3,10 @@
 from node.ledger.analyzing import Claim
 from node.ledger.cleaning import ENDED, Ended, Kept, Mark, RetentionRule
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
+from node.ledger.counting import Standing
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
+from node.ledger.following import Arrival, Step
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.notifying import Notification, NotificationState
 from node.ledger.patience import patiently
@@ -31,6 +33,7 @@ __all__ = [
     "ENDED",
     "HINT_S",
     "MOST_COUNTED",
+    "Arrival",
     "Claim",
     "Commitment",
     "Delivery",
@@ -55,7 +58,9 @@ __all__ = [
     "RetentionRule",
     "Revision",
     "Selection",
+    "Standing",
     "State",
+    "Step",
     "Stored",
     "Tallies",
     "newest_revision",

@@ -9,8 +9,10 @@ from node.ledger.analyzing import Analyzing
 from node.ledger.assembling import Assembling
 from node.ledger.cleaning import Cleaning
 from node.ledger.committing import Committing
+from node.ledger.counting import Counting
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
+from node.ledger.following import Following
 from node.ledger.listing import Listing
 from node.ledger.looking import Looking
 from node.ledger.notifying import Notifying
@@ -32,6 +34,8 @@ class Ledger(
     Cleaning,
     Looking,
     Listing,
+    Counting,
+    Following,
 ):
     """The state of every series, with what each station does to it."""
 

@@ -19,6 +19,7 @@ from ml.file import read_up_to_pixels
 from ml.labels import Label
 from node.errors import NotificationError
 from node.ledger import Event, Ledger, Notification, Revision, State
+from node.logs import about
 from node.notify.occurrence import KEYWORDS, Occurrence, Subject
 from node.notify.ways import TIMEOUT_S, send
 from node.pauses import pause_after
@@ -89,13 +90,14 @@ class Notifier:
                 continue
             revision = self.ledger.revision(notification.revision_id)
             assert revision is not None, "a foreign key"
-            try:
-                send(rule, self.settings.smtp, self._occurrence(notification, revision, rule))
-            except NotificationError as error:
-                self._failed(rule, notification, str(error))
-                return
-            self.ledger.told(notification)
-            log.info("series %s: told by %s", revision.series_instance_uid, rule.name)
+            with about(revision):
+                try:
+                    send(rule, self.settings.smtp, self._occurrence(notification, revision, rule))
+                except NotificationError as error:
+                    self._failed(rule, notification, str(error))
+                    return
+                self.ledger.told(notification)
+                log.info("told by %s", rule.name)
 
     def _failed(self, rule: NotifyRule, notification: Notification, why: str) -> None:
         rules, now = self.settings.deliver, self.ledger.clock()

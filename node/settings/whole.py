@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
 from node.settings.report import ReportSettings
 from node.settings.retention import RetentionSettings
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
     web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
 
     @field_validator("home")
     @classmethod

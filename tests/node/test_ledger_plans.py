@@ -304,6 +304,20 @@ def tell(ledger: Ledger) -> None:
     assert len(ledger.notifications(revision)) == 2
 
 
+def count(ledger: Ledger, clock: Clock) -> None:
+    """How the node is, while something is under way, has failed, waits and was given up."""
+    report(ledger)
+    ledger.give_up(ledger.due_deliveries("pacs")[0], "refused")
+    ledger.standing()
+    ledger.ended_since(clock.now - 3600)
+    ledger.unsent_since()
+    ledger.last_received()
+    ledger.check_writable()
+    events, images = ledger.newest_ids()
+    assert ledger.steps(events - 3, [events - 5], 1000)
+    assert ledger.arrivals(images - 3, [images - 5], 1000)
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -313,6 +327,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "deliver": lambda ledger, _: deliver(ledger),
     "clean": clean,
     "commit": lambda ledger, _: commit(ledger),
+    "count": count,
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
     "tell": lambda ledger, _: tell(ledger),
