@@ -7,6 +7,9 @@ gives no gradients: who needs them asks PyTorch.
 ONNX Runtime is as fast. OpenVINO was taken because it converts a PyTorch module by
 itself, where the other needs the packages of an exporter and more memory. Both report
 to their makers; OpenVINO does so in a Python package of its own, which is not loaded.
+
+A process has one core of OpenVINO and keeps it (`_core`): with several, signals were
+handled on memory that had been given back.
 """
 
 import logging
@@ -14,6 +17,8 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import cache
+from threading import Lock
 from typing import Any, Literal
 
 import torch
@@ -31,6 +36,10 @@ TOLERANCE = 0.005
 
 PROBE_SLICES = 2
 """Another number than the backbone is converted with, so that any number is seen to work."""
+
+
+_ONE_AT_A_TIME = Lock()
+"""Converting changes what the whole process shares: levels of the log, stdout, the core."""
 
 
 class UnfitError(IchnodeError):
@@ -80,21 +89,37 @@ def _compile(network: nn.Module, example: torch.Tensor) -> Any:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino  # noqa: PLC0415  who has a GPU needs none of it
 
-    with torch.no_grad(), _kept_quiet():
-        model = openvino.convert_model(
-            network, example_input=example, input=[-1, *example.shape[1:]]
+    with _ONE_AT_A_TIME:
+        with torch.no_grad(), _kept_quiet():
+            model = openvino.convert_model(
+                network, example_input=example, input=[-1, *example.shape[1:]]
+            )
+        return _core().compile_model(
+            model,
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                # All workers of a machine would be pinned to the same cores.
+                "ENABLE_CPU_PINNING": False,
+            },
         )
-    return openvino.Core().compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            # All workers of a machine would be pinned to the same cores.
-            "ENABLE_CPU_PINNING": False,
-        },
-    )
+
+
+@cache
+def _core() -> Any:
+    """The only core of the process, kept until it ends.
+
+    What a core loads for the CPU gives its thread another stack for handlers of signals
+    (`sigaltstack`), and when it goes unmaps that and sets back the one that it found. Of two
+    that go in the order in which they came, the second sets back the stack of the first:
+    the next signal with a handler, as SIGCHLD or SIGTERM, then ends the process by SIGSEGV,
+    or overwrites whatever has been mapped there since.
+    """
+    import openvino  # noqa: PLC0415
+
+    return openvino.Core()
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Stage 1 by OpenVINO says what it says by PyTorch; and what happens where it cannot."""
 
+import ctypes
+import gc
 import logging
 import os
 import subprocess
@@ -156,6 +158,76 @@ def test_no_more_slices_go_through_together_than_told_however_they_come() -> Non
     backbone.register_forward_hook(lambda _m, inputs, _out: batches.append(len(inputs[0])))
     describer(backbone, "torch").describe(iter([noise(9), noise(1)]))
     assert batches == [4, 4, 1, 1]
+
+
+# -- the stack on which signals are handled ------------------------------------
+
+
+class StackT(ctypes.Structure):
+    """``stack_t`` of sigaltstack(2) on Linux."""
+
+    _fields_ = (("sp", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def stack_of_signals() -> int:
+    """Where the handlers of this thread run."""
+    stack = StackT()
+    assert ctypes.CDLL(None, use_errno=True).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.sp or 0
+
+
+def is_mapped(address: int) -> bool:
+    """Whether there is memory of this process."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    ranges = (line.split()[0].split("-") for line in lines)
+    return any(int(start, 16) <= address < int(end, 16) for start, end in ranges)
+
+
+def test_networks_that_come_and_go_leave_the_stack_of_signals_where_it_was() -> None:
+    """Each core of OpenVINO sets one; with two, the one that stayed set was unmapped."""
+    bundle = load_bundle("phantom")
+
+    def load() -> Detector:
+        return Detector(bundle, "cpu", runtime="openvino")
+
+    loaded, stack = [load()], stack_of_signals()
+    for _ in range(4):
+        loaded.append(load())
+        assert stack_of_signals() == stack
+    while loaded:
+        del loaded[0]  # in the order in which they came
+        gc.collect()
+        assert stack_of_signals() == stack
+    assert is_mapped(stack)
+
+
+SIGNALLED = """
+import gc, signal, subprocess
+import torch
+from ml.bundle import load_bundle
+from ml.detector import Detector
+heard = []
+signal.signal(signal.SIGCHLD, lambda *_: heard.append(1))  # as the loader of training does
+bundle, hu = load_bundle("phantom"), torch.zeros((2, 64, 64), dtype=torch.int16).numpy()
+for _ in range(3):
+    first, second = (Detector(bundle, "cpu", runtime="openvino") for _ in range(2))
+    said = [first.describe(hu).logits, second.describe(hu).logits]
+    del first
+    del second
+    gc.collect()
+    for _ in range(10):
+        subprocess.run(["true"], check=True)
+    assert torch.equal(*said)
+print(len(heard))
+"""
+
+
+def test_a_process_whose_networks_are_gone_hears_signals_and_goes_on() -> None:
+    """It died by SIGSEGV when its next child ended."""
+    found = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout.split()) == (0, ["30"]), found.stderr
 
 
 # -- where it cannot -----------------------------------------------------------
