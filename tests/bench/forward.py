@@ -53,8 +53,10 @@ def head(size: int) -> np.ndarray:
 def on_cpu(
     work: str, preprocess: Preprocess, backbone: nn.Module, slices: int, *, times: int
 ) -> Row:
-    """The same batch through the node's describer and through PyTorch in float32."""
-    eager = copy.deepcopy(backbone).requires_grad_(False).to(memory_format=torch.contiguous_format)
+    """The same batch through the node's describer and through PyTorch in float32, two ways."""
+    backbone.requires_grad_(False)
+    eager = copy.deepcopy(backbone).to(memory_format=torch.contiguous_format)
+    last = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
     describer = Describer(preprocess, backbone, CPU, runtime="auto")
     size = preprocess.input_size
     windowed = describer.window(head(max(size, 256))[:slices])
@@ -72,6 +74,7 @@ def on_cpu(
         {
             "node": rate(lambda: describer.describe_windowed(windowed)),
             "eager": rate(lambda: eager(batch)),
+            "last": rate(lambda: last(preprocess.normalise(windowed))),
         },
         times,
     )
@@ -84,7 +87,8 @@ def on_cpu(
         [
             Comparison(
                 Figure(f"PyTorch {torch.__version__} eager", found["eager"], "slices/s"), GOAL_CPU
-            )
+            ),
+            Comparison(Figure("the same in channels-last order", found["last"], "slices/s")),
         ],
         note=f"by {describer.runtime}; probabilities are at most {apart:.1e} apart",
     )
