@@ -6,7 +6,7 @@ References
 of Adjacent Slices": ResNet-50 on three windows of a slice.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch.nn.functional import interpolate, pad
 
 from ml.errors import BundleError
 from ml.labels import LABELS
+from ml.runtime import PROBE_SLICES, Runtime, openvino_for
 from ml.windows import Window
 
 
@@ -166,6 +167,44 @@ class Described:
     features: torch.Tensor
 
 
+class Network(nn.Module):
+    """From windowed slices to logits, and to what makes them, if that is wanted.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+        Its normalisation.
+    backbone : torch.nn.Module
+    features : bool
+        Give what the last linear layer is given too.
+
+    Raises
+    ------
+    BundleError
+        If features are asked for of a backbone without a linear layer.
+    """
+
+    def __init__(self, preprocess: Preprocess, backbone: nn.Module, *, features: bool) -> None:
+        super().__init__()
+        self.preprocess = preprocess
+        self.backbone = backbone
+        self._last = [last_linear(backbone)] if features else []  # it is no layer of its own
+
+    def forward(self, windowed: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Logits, shape (n, 6), and the features, shape (n, d), if they are wanted."""
+        kept: list[torch.Tensor] = []
+
+        def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            kept.append(inputs[0].flatten(1))
+
+        hooks = [layer.register_forward_pre_hook(keep) for layer in self._last]
+        try:
+            return self.backbone(self.preprocess.normalise(windowed)), *kept[-1:]
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
 class Describer:
     """Stage 1, ready to describe series; training and the node run this one.
 
@@ -182,11 +221,16 @@ class Describer:
         Describe the mirror image of a slice too and take the mean.
     features : bool
         Give what the last linear layer is given, beside the logits.
+    runtime : str
+        What runs the backbone where no gradient is asked for: ``auto``, ``torch`` or
+        ``openvino``. OpenVINO takes the weights as they are now.
 
     Raises
     ------
     BundleError
         If features are asked for of a backbone without a linear layer.
+    DeviceError
+        If OpenVINO is asked for by name and cannot run the backbone on the device.
     """
 
     def __init__(
@@ -198,31 +242,50 @@ class Describer:
         batch_size: int = 16,
         flip: bool = False,
         features: bool = False,
+        runtime: Runtime = "torch",
     ) -> None:
         self.device = device
         self.batch_size = batch_size
         self.flip = flip
         self._preprocess = preprocess.to(device)
-        self._backbone = backbone.to(device).to(memory_format=torch.channels_last)
-        self._last = last_linear(backbone) if features else None
+        network = Network(self._preprocess, backbone, features=features).eval()
+        self._network = network.to(device).to(memory_format=torch.channels_last)
+        self._openvino = openvino_for(runtime, device, self._network, self._probe)
+        self._copies: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._copies = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the backbone."""
+        return "torch" if self._openvino is None else "openvino"
 
     @torch.inference_mode()
-    def describe(self, hu: np.ndarray, progress: Callable[[int], None] | None = None) -> Described:
+    def describe(
+        self,
+        hu: np.ndarray | Iterable[np.ndarray],
+        progress: Callable[[int], None] | None = None,
+    ) -> Described:
         """Describe each slice of a series once.
+
+        On a GPU nothing waits for it: while it computes, the next slices are taken,
+        and what is said of them stays there.
 
         Parameters
         ----------
-        hu : numpy.ndarray
-            int16, shape (n, rows, columns), HU, foot to head.
+        hu : numpy.ndarray or iterable of numpy.ndarray
+            int16, shape (n, rows, columns), HU, foot to head; or such arrays one after
+            the other, as they come.
         progress : callable, optional
-            Called with the number of slices done so far.
+            Called with the number of slices done so far, or on a GPU under way.
         """
-        parts = []
-        for start in range(0, len(hu), self.batch_size):
-            windowed = self.window(hu[start : start + self.batch_size])
-            parts.append(self.describe_windowed(windowed))
+        parts: list[Described] = []
+        done = 0
+        for batch in self._batches([hu] if isinstance(hu, np.ndarray) else hu):
+            parts.append(self.describe_windowed(self.window(batch)))
+            done += len(batch)
             if progress is not None:
-                progress(min(start + self.batch_size, len(hu)))
+                progress(done)
         return Described(
             torch.cat([part.logits for part in parts]),
             torch.cat([part.features for part in parts]),
@@ -230,32 +293,51 @@ class Describer:
 
     def window(self, hu: np.ndarray) -> torch.Tensor:
         """Window a batch of slices (`Preprocess.window`), on the device."""
-        # A copy: `hu` may be a file that is mapped to memory for reading only.
-        return self._preprocess.window(torch.tensor(hu).to(self.device))
+        return self._preprocess.window(self._upload(hu))
 
     def describe_windowed(self, windowed: torch.Tensor) -> Described:
         """Describe a batch of slices that `window` has made; it can be differentiated."""
         ways = [windowed, windowed.flip(-1)] if self.flip else [windowed]
-        runs = [self._run(self._preprocess.normalise(way)) for way in ways]
+        runs = [self._run(way) for way in ways]
         logits, features = (torch.stack(said).mean(dim=0) for said in zip(*runs, strict=True))
         return Described(logits, features)
 
-    def _run(self, slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pooled = [torch.zeros(len(slices), 0, device=self.device)]
+    def _batches(self, arrays: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for array in arrays:
+            for start in range(0, len(array), self.batch_size):
+                yield array[start : start + self.batch_size]
 
-        def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            pooled[0] = inputs[0].flatten(1).float()
+    def _upload(self, hu: np.ndarray) -> torch.Tensor:
+        """A copy on the device: `hu` may be a file that is mapped to memory for reading only."""
+        if self._copies is None:
+            return torch.tensor(hu)
+        # Pinned, and beside the stream that computes: the copy goes on under the batch
+        # before. PyTorch takes the pinned memory again only when the copy has ended.
+        pinned = torch.empty(hu.shape, dtype=torch.int16, pin_memory=True)
+        pinned.numpy()[...] = hu
+        with torch.cuda.stream(self._copies):
+            slices = pinned.to(self.device, non_blocking=True)
+        computing = torch.cuda.current_stream(self.device)
+        computing.wait_stream(self._copies)
+        slices.record_stream(computing)
+        return slices
 
-        hook = self._last.register_forward_pre_hook(keep) if self._last else None
-        # Small gradients would be lost in half precision.
-        half = self.device.type == "cuda" and not torch.is_grad_enabled()
-        try:
+    def _run(self, windowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if self._openvino is not None and not torch.is_grad_enabled():
+            logits, *features = self._openvino(windowed)
+        else:
+            # Small gradients would be lost in half precision.
+            half = self.device.type == "cuda" and not torch.is_grad_enabled()
             with torch.autocast(self.device.type, torch.float16, half):
-                logits = self._backbone(slices)
-        finally:
-            if hook is not None:
-                hook.remove()
-        return logits.float(), pooled[0]
+                logits, *features = self._network(windowed)
+        pooled = features[0] if features else logits.new_zeros(len(windowed), 0)
+        return logits.float(), pooled.float()
+
+    def _probe(self) -> torch.Tensor:
+        """Some windowed slices, the same each time."""
+        channels, side = len(self._preprocess.windows), self._preprocess.input_size
+        seeded = torch.Generator().manual_seed(1)
+        return torch.rand((PROBE_SLICES, channels, side, side), generator=seeded).to(self.device)
 
 
 def last_linear(backbone: nn.Module) -> nn.Linear:

@@ -1,6 +1,6 @@
 """A volume to one probability per slice and finding."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -8,6 +8,7 @@ import torch
 from ml.bundle import Bundle
 from ml.describe import Described, Describer
 from ml.errors import DeviceError, IchnodeError
+from ml.runtime import Runtime
 from ml.series import Volume
 
 
@@ -39,9 +40,22 @@ class Detector:
         ``auto``, ``cpu`` or ``cuda``.
     batch_size : int
         Slices that go through stage 1 together.
+    runtime : str
+        What runs stage 1: ``auto``, ``torch`` or ``openvino`` (`ml.runtime`).
+
+    Raises
+    ------
+    DeviceError
+        If what is asked for by name is not there.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto", batch_size: int = 16) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        batch_size: int = 16,
+        runtime: Runtime = "torch",
+    ) -> None:
         self.bundle = bundle
         self.device = choose_device(device)
         self._describer = Describer(
@@ -51,21 +65,23 @@ class Detector:
             batch_size=batch_size,
             flip=bundle.manifest.flip,
             features=bundle.fusion.features > 0,
+            runtime=runtime,
         )
         self._fusion = bundle.fusion.to(self.device)
         for stage in (bundle.backbone, bundle.fusion):  # it judges and does not learn
             stage.requires_grad_(False)
 
-    def describe(self, hu: np.ndarray, progress: Callable[[int], None] | None = None) -> Described:
-        """Stage 1, each slice once.
+    @property
+    def runtime(self) -> Runtime:
+        """What runs stage 1."""
+        return self._describer.runtime
 
-        Parameters
-        ----------
-        hu : numpy.ndarray
-            int16, shape (n, rows, columns), HU, foot to head.
-        progress : callable, optional
-            Called with the number of slices done so far.
-        """
+    def describe(
+        self,
+        hu: np.ndarray | Iterable[np.ndarray],
+        progress: Callable[[int], None] | None = None,
+    ) -> Described:
+        """Stage 1, each slice once (`ml.describe.Describer.describe`)."""
         return self._describer.describe(hu, progress)
 
     def window(self, hu: np.ndarray) -> torch.Tensor:

@@ -278,8 +278,10 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
         from node.analyze import Analyzer  # noqa: PLC0415
 
         analyzer = Analyzer.load(settings)
-        model = analyzer.model
-        log.info("model %s %s on %s", model.name, model.version, analyzer.detector.device)
+        model, detector = analyzer.model, analyzer.detector
+        log.info(
+            "model %s %s on %s by %s", model.name, model.version, detector.device, detector.runtime
+        )
         threads = 1  # one model, one GPU; and what waits is left to other workers
         # Else all that is loaded is walked through again and again while trees of content
         # items are built, which takes a fifth of the time that a report does.

@@ -50,6 +50,7 @@ def check(settings: Settings) -> Iterator[Finding]:
         lambda: _device(settings),
         'is its driver loaded (nvidia-smi)? else set [analyze] device = "auto"',
     )
+    yield _guarded("stage 1", lambda: _stage_1(settings), "see [analyze] runtime and device")
     yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
     if not settings.destinations:
         yield Finding(
@@ -247,6 +248,21 @@ def _device(settings: Settings) -> Finding:
     if device.type == "cuda":
         return Finding("device", Health.GOOD, torch.cuda.get_device_name(device))
     return Finding("device", Health.NOTE, f"CPU, {os.cpu_count()} cores: no GPU in use")
+
+
+def _stage_1(settings: Settings) -> Finding:
+    from node.analyze import Analyzer
+
+    wanted = settings.analyze.runtime
+    detector = Analyzer.load(settings).detector
+    if wanted == "auto" and detector.device.type == "cpu" and detector.runtime == "torch":
+        return Finding(
+            "stage 1",
+            Health.NOTE,
+            "by torch, which takes longer: OpenVINO is missing, or cannot run the model",
+            'set [analyze] runtime = "openvino" to see why',
+        )
+    return Finding("stage 1", Health.GOOD, f"by {detector.runtime}")
 
 
 def _decoders() -> Finding:

@@ -1,7 +1,7 @@
 """The short sections, one for each part of the node."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -74,6 +74,9 @@ class AnalyzeSettings(Section):
 
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="what runs stage 1; auto: OpenVINO on a CPU, PyTorch on a GPU"
     )
     threads: int = Field(
         0, ge=0, le=1024, description="of a worker on a CPU; 0: as many as there are cores"

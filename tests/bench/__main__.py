@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import decode, latency, ledger, memory, receive, send, start, workers
+from tests.bench import decode, forward, latency, ledger, memory, receive, send, start, workers
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -23,6 +23,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "receive": receive.rows,
     "send": send.rows,
     "decode": decode.rows,
+    "forward": forward.rows,
     "latency": latency.rows,
     "memory": memory.rows,
     "workers": workers.rows,

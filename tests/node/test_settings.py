@@ -191,8 +191,9 @@ def test_variables_of_others_are_none_of_its_business(
         ("[assemble]\ngrace_s = nan", ("assemble.grace_s", "got nan", "finite")),
         ("[assemble]\nquiet_s = 'soon'", ("assemble.quiet_s", "got 'soon'", "number")),
         ("[analyze]\ndevice = 'gpu'", ("analyze.device", "got 'gpu'", "auto|cpu|cuda")),
-        ("[analyze]\nthreads = -1", ("analyze.threads", "got -1")),
         ("[analyze]\nbatch_size = 0", ("analyze.batch_size", "got 0")),
+        ("[analyze]\nruntime = 'onnx'", ("analyze.runtime", "got 'onnx'", "openvino")),
+        ("[analyze]\nthreads = -1", ("analyze.threads", "got -1")),
         ("[deliver]\ntimeout_s = 0", ("deliver.timeout_s", "got 0", "greater than 0")),
         ("[broker]\nurl = 'amqp://x'", ("broker.url", "got 'amqp://x'", "redis")),
         ("[ledger]\nurl = 'mysql://x'", ("ledger.url", "got 'mysql://x'", "sqlite|postgresql")),
@@ -261,3 +262,11 @@ def test_an_ae_title_has_1_to_16_characters_and_its_outer_spaces_do_not_count(
 @pytest.mark.parametrize("title", ["", "   ", "X" * 17, "ÄRZTE", "A\\\\B", "A\\tB", "A\\nB"])
 def test_what_is_no_ae_title_is_refused(tmp_path: Path, title: str) -> None:
     assert "dicom.ae_title" in complaint(f'[dicom]\nae_title = "{title}"', tmp_path)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch", "openvino"])
+def test_what_runs_stage_1_is_taken_by_name(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "ichnode.toml"
+    path.write_text(f"[analyze]\nruntime = '{name}'\nthreads = 2\n")
+    settings = load_settings(path)
+    assert (settings.analyze.runtime, settings.analyze.threads) == (name, 2)
