@@ -225,7 +225,7 @@ def test_numbers_are_those_that_pydicom_makes_of_them(
     found = numbers(header, "InstanceNumber")
     try:
         decoded = header.InstanceNumber  # afterwards: what is decoded is remembered
-        values = decoded if isinstance(decoded, MultiValue) else [decoded]
+        values = decoded if isinstance(decoded, (MultiValue, list)) else [decoded]
         expected = tuple(float(one) for one in values)
     except Exception:
         expected = None
