@@ -35,6 +35,11 @@ them), for each item of a sequence, and for each further number of a value of ma
 _PART = 1 << 20
 """Bytes that are read at once."""
 
+_AHEAD = 1 << 15
+"""Bytes that are read before they are asked for: the header of most CT images."""
+
+_DEFLATED = DeflatedExplicitVRLittleEndian.encode()
+
 _ITEM_TAGS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 """(FFFE,E000) in both byte orders."""
 
@@ -110,50 +115,100 @@ class _Inflated(io.RawIOBase):
 
 
 class _Metered:
-    """A file to parse from: reads end where it ends, and what they cost is counted."""
+    """A file to parse from: reads end where it ends, and what they cost is counted.
+
+    pydicom asks for a few bytes at a time, and where they stood: some of the file is held,
+    so that this costs no call of the system.
+    """
 
     def __init__(self, file: BinaryIO, allowances: Sequence[Allowance]) -> None:
-        self.file = file
         self.name = getattr(file, "name", None)
         self.refusal: SeriesError | None = None
         self._allowances = allowances
+        self._most = min(allowance.left for allowance in allowances)
+        self._cost = 0
+        self.turn_to(file)
+
+    def turn_to(self, file: BinaryIO) -> None:
+        """Parse from this file from now on."""
+        self.file = file
+        self._hold(file.tell())
+
+    def mentions(self, value: bytes) -> bool:
+        """Whether a value stands in what is held now: the first part of the file."""
+        return value in self._held
 
     def tell(self) -> int:
-        return self.file.tell()
+        return self._start + self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self.file.seek(offset, whence)
+        place = offset if whence == io.SEEK_SET else self.tell() + offset
+        self._at = place - self._start
+        return place
 
     def read(self, size: int = -1) -> bytes:
-        found = self.file.read(min(size, _PART) if size >= 0 else _PART)
-        if len(found) == _PART:
-            found = self._more(found, size)
-        if len(found) <= 8:  # the tag and length of an element
-            self._take(_READ)
+        at = self._at
+        end = at + size
+        if 0 <= at <= end <= len(self._held):
+            found = self._held[at:end]
+            self._at = end
         else:
-            items = sum(found.count(tag) for tag in _ITEM_TAGS)
-            self._take(_READ + len(found) + _ITEM * items + _VALUE * found.count(b"\\"))
+            found = self._read_on(size)
+        if len(found) <= 8:  # the tag and length of an element
+            self._cost += _READ
+        else:
+            items = found.count(_ITEM_TAGS[0]) + found.count(_ITEM_TAGS[1])
+            self._cost += _READ + len(found) + _ITEM * items + _VALUE * found.count(b"\\")
+        if self._cost > self._most:
+            self._refuse()
         return found
 
-    def _more(self, found: bytes, size: int) -> bytes:
-        """Read on: gigabytes are not asked of the system at once, which would set them aside."""
-        parts, length = [found], len(found)
-        while size < 0 or length < size:
-            self._take(len(parts[-1]))
-            part = self.file.read(_PART if size < 0 else min(size - length, _PART))
-            if not part:
-                break
+    def _hold(self, place: int) -> None:
+        self._start, self._at, self._held = place, 0, self.file.read(_AHEAD)
+
+    def _read_on(self, size: int) -> bytes:
+        """Read what is not held."""
+        if size < 0:  # pydicom inflates by itself what stands behind a header of such a length
+            raise SeriesError("its file meta information is too long")
+        self.file.seek(self.tell())
+        if size <= _AHEAD:
+            self._hold(self.tell())
+            self._at = min(size, len(self._held))
+            return self._held[: self._at]
+        found = self._read_long(size)
+        self._start, self._at, self._held = self.tell() + len(found), 0, b""
+        return found
+
+    def _read_long(self, size: int) -> bytes:
+        """Gigabytes are not asked of the system at once, which would set them aside."""
+        parts, left = [], size
+        while left > 0 and (part := self.file.read(min(left, _PART))):
             parts.append(part)
-            length += len(part)
+            left -= len(part)
+            if left > 0:
+                self._cost += len(part)
+                if self._cost > self._most:
+                    self._refuse()
         return b"".join(parts)
 
-    def _take(self, amount: int) -> None:
+    def _refuse(self) -> None:
         try:
-            for allowance in self._allowances:
-                allowance.take(amount)
+            self.settle()
         except SeriesError as refusal:
             self.refusal = refusal  # pydicom may make another error of it
             raise
+
+    def settle(self) -> None:
+        """Take what was counted from what is allowed.
+
+        Raises
+        ------
+        SeriesError
+            If it is more.
+        """
+        cost, self._cost = self._cost, 0
+        for allowance in self._allowances:
+            allowance.take(cost)
 
 
 def read_up_to_pixels(
@@ -189,15 +244,17 @@ def read_up_to_pixels(
         If it is not DICOM, ends inside its header, or asks for more than the limits.
     """
     metered = _Metered(file, [Allowance(most), *([allowance] if allowance else [])])
+    plain = None
     try:
-        plain = _inflated(metered, file)
-        if plain is not None:
-            metered.file = cast(BinaryIO, plain)
+        if metered.mentions(_DEFLATED) and (plain := _inflated(metered)) is not None:
+            metered.turn_to(cast(BinaryIO, plain))
         header = pydicom.dcmread(
             cast(BinaryIO, metered),
             stop_before_pixels=True,
             specific_tags=None if tags is None else list(tags),
         )
+        metered.settle()
+        metered.file.seek(metered.tell())
         # The header is all read: it must not hold on to the file, nor to the meter.
         header.buffer, header.filename = None, metered.name
         _check(header, metered.file)
@@ -213,9 +270,9 @@ def read_up_to_pixels(
     return header, metered.file
 
 
-def _inflated(metered: _Metered, file: BinaryIO) -> _Inflated | None:
+def _inflated(metered: _Metered) -> _Inflated | None:
     """A deflated file as a stream that says it is plain; None if it is not deflated."""
-    start = file.tell()
+    start = metered.tell()
     preamble = metered.read(132)
     meta = FileMetaDataset()
     if preamble[128:] == b"DICM":
@@ -228,13 +285,14 @@ def _inflated(metered: _Metered, file: BinaryIO) -> _Inflated | None:
             )
         )
     if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        file.seek(start)
+        metered.seek(start)
         return None
+    metered.file.seek(metered.tell())
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     plain = DicomBytesIO()
     plain.write(preamble)
     write_file_meta_info(plain, meta, enforce_standard=False)
-    return _Inflated(plain.getvalue(), file)
+    return _Inflated(plain.getvalue(), metered.file)
 
 
 def _check(header: FileDataset, stream: BinaryIO) -> None:

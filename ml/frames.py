@@ -1,16 +1,20 @@
 """The files of a series to frames: what a header says of each slice, and its pixels in HU."""
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from ml.codec import decode_apart, most_codecs
 from ml.errors import PixelError, SeriesError, first_line
@@ -18,7 +22,7 @@ from ml.file import Allowance, read_up_to_pixels
 from ml.geometry import ImagePlane
 from ml.limits import MOST_AHEAD
 from ml.pixels import Scaling, padding_range
-from ml.stored import NATIVE, stored_frame
+from ml.stored import NATIVE, Pixels, find_pixels, stored_frame
 
 MOST_BITS = 64
 """Bits Allocated (0028,0100) that pixel data of any kind can have (PS3.5, 8.1.1)."""
@@ -29,6 +33,15 @@ LONGEST_NUMBERS = 1024
 FRAMES_A_PROCESS = 8
 """For how many frames a process to decode them is worth its start, which takes as long as
 to decode a dozen JPEG 2000 frames; it stays for the next series."""
+
+FRAMES_A_THREAD = 4
+"""For how many frames that need no decoder a thread is worth its start."""
+
+
+_DECIMAL = rb" *[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)? *"
+_DECIMALS = re.compile(rb"%b(\\%b)*" % (_DECIMAL, _DECIMAL))
+_INTEGER = re.compile(rb" *[+-]?\d+ *")
+"""Values of VR DS and IS as they should be (PS3.5, 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,8 @@ class Frame:
         What is odd about this frame.
     is_compressed : bool
         It needs a decoder.
+    pixels : Pixels, optional
+        Where they lie, as far as that was seen when the header was read.
     """
 
     path: Path
@@ -73,6 +88,7 @@ class Frame:
     scaling: Scaling | None
     warnings: tuple[str, ...] = ()
     is_compressed: bool = False
+    pixels: Pixels | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -95,16 +111,31 @@ def read_header(path: Path, allowance: Allowance | None = None) -> Dataset:
     SeriesError
         If the file is not DICOM, ends inside its header or asks for too much memory.
     """
+    return _open(path, allowance)[0]
+
+
+def read_image(path: Path, allowance: Allowance | None = None) -> tuple[Dataset, list[Frame]]:
+    """Read a file up to its pixel data and describe every frame.
+
+    As `read_header` and `read_frames` do, but for pixels that need no decoder the frames
+    know where they lie: to decode them the header is not read again.
+    """
+    header, pixels = _open(path, allowance)
+    return header, read_frames(header, path, pixels)
+
+
+def _open(path: Path, allowance: Allowance | None) -> tuple[Dataset, Pixels | None]:
     try:
         with path.open("rb") as file:
-            return read_up_to_pixels(file, allowance=allowance)[0]
+            header, stream = read_up_to_pixels(file, allowance=allowance)
+            return header, find_pixels(header, stream)
     except OSError as error:
         raise SeriesError(f"{path.name} cannot be read: {error.strerror}") from error
     except SeriesError as error:
         raise SeriesError(f"{path.name}: {error}") from error
 
 
-def read_frames(header: Dataset, path: Path) -> list[Frame]:
+def read_frames(header: Dataset, path: Path, pixels: Pixels | None = None) -> list[Frame]:
     """Describe every frame of an image.
 
     Parameters
@@ -114,6 +145,8 @@ def read_frames(header: Dataset, path: Path) -> list[Frame]:
         not needed.
     path : pathlib.Path
         The file it was read from.
+    pixels : Pixels, optional
+        Where its pixels are.
 
     Raises
     ------
@@ -121,17 +154,17 @@ def read_frames(header: Dataset, path: Path) -> list[Frame]:
         If an attribute is of a kind that it cannot be.
     """
     try:
-        return _frames(header, path)
+        return _frames(header, path, pixels)
     except Exception as error:  # values are decoded when they are asked for
         raise SeriesError(f"{path.name}: odd header: {first_line(error)}") from error
 
 
-def _frames(header: Dataset, path: Path) -> list[Frame]:
+def _frames(header: Dataset, path: Path, pixels: Pixels | None) -> list[Frame]:
     if "PerFrameFunctionalGroupsSequence" not in header:
-        return [_frame(header, path, None, _flat_group(header))]
+        return [_frame(header, path, None, _flat_group(header), pixels)]
     shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
     return [
-        _frame(header, path, number, _functional_group(per_frame, shared[0]))
+        _frame(header, path, number, _functional_group(per_frame, shared[0]), pixels)
         for number, per_frame in enumerate(header.PerFrameFunctionalGroupsSequence, start=1)
     ]
 
@@ -156,7 +189,9 @@ def _functional_group(per_frame: Dataset, shared: Dataset) -> _Group:
     return group
 
 
-def _frame(header: Dataset, path: Path, number: int | None, group: _Group) -> Frame:
+def _frame(
+    header: Dataset, path: Path, number: int | None, group: _Group, pixels: Pixels | None
+) -> Frame:
     warnings: list[str] = []
     scaling: Scaling | None = None
     try:
@@ -178,6 +213,7 @@ def _frame(header: Dataset, path: Path, number: int | None, group: _Group) -> Fr
         scaling=scaling,
         warnings=tuple(warnings),
         is_compressed=_syntax(header) not in NATIVE,
+        pixels=pixels,
     )
 
 
@@ -243,8 +279,12 @@ def _values(dataset: Dataset, keyword: str) -> list[str]:
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
     """The numbers of an attribute, or None where it is absent, empty or not numeric."""
     try:
-        if _encoded_length(dataset, keyword) > LONGEST_NUMBERS:
-            return None
+        element: object = dataset.get_item(_tag(keyword))
+        if isinstance(element, RawDataElement) and element.value:
+            if len(element.value) > LONGEST_NUMBERS:
+                return None
+            if (found := _plain_numbers(element, keyword)) is not None:
+                return found
         value = dataset.get(keyword)
         if value is None or value == "":
             return None
@@ -254,10 +294,21 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...] | None:
         return None
 
 
-def _encoded_length(dataset: Dataset, keyword: str) -> int:
-    """Bytes of a value that was not decoded yet, else 0."""
-    element = dataset.get_item(keyword)
-    return len(element.value or b"") if isinstance(element, RawDataElement) else 0
+def _plain_numbers(element: RawDataElement, keyword: str) -> tuple[float, ...] | None:
+    """What pydicom makes of an encoded value, several times as fast; None where it is not plain."""
+    value = element.value or b""
+    vr = element.VR or _vr(keyword)
+    if vr == "DS" and _DECIMALS.fullmatch(value):
+        return tuple(map(float, value.decode("ascii").split("\\")))
+    if vr == "IS" and _INTEGER.fullmatch(value):
+        return (float(value),)
+    if vr == "US" and len(value) == 2:
+        return (float(int.from_bytes(value, "little" if element.is_little_endian else "big")),)
+    return None
+
+
+_tag = cache(Tag)
+_vr = cache(dictionary_VR)
 
 
 def _integer(dataset: Dataset, keyword: str) -> int | None:
@@ -288,8 +339,10 @@ def decode(frame: Frame) -> np.ndarray:
     if frame.scaling is None:
         raise PixelError(frame.warnings[-1] if frame.warnings else "no usable rescale values")
     index = (frame.frame_number or 1) - 1
-    read = decode_apart if frame.is_compressed else stored_frame
-    stored = read(frame.path, index)
+    if frame.is_compressed:
+        stored = decode_apart(frame.path, index)
+    else:
+        stored = stored_frame(frame.path, index, frame.pixels)
     if stored.shape != (frame.rows, frame.columns) or stored.dtype.kind not in "iu":
         raise PixelError(
             f"decoded to {stored.dtype} {stored.shape}, "
@@ -299,7 +352,7 @@ def decode(frame: Frame) -> np.ndarray:
 
 
 def decode_frames(frames: Sequence[Frame]) -> Generator[np.ndarray | PixelError, None, None]:
-    """Decode frames, compressed ones on all cores.
+    """Decode frames on all cores.
 
     While the caller takes its time the next ones are decoded, of `ml.limits.MOST_AHEAD`
     pixels at most.
@@ -312,12 +365,14 @@ def decode_frames(frames: Sequence[Frame]) -> Generator[np.ndarray | PixelError,
     largest = max((frame.rows * frame.columns for frame in frames), default=0)
     most = MOST_AHEAD // max(largest, 1)
     compressed = sum(frame.is_compressed for frame in frames)
-    at_once = min(most_codecs(), most, -(-compressed // FRAMES_A_PROCESS))
+    worth = -(-compressed // FRAMES_A_PROCESS) if compressed else len(frames) // FRAMES_A_THREAD
+    at_once = min(most_codecs(), most, worth)
     if at_once <= 1:
         yield from map(_attempt, frames)
         return
     # While a process decodes there is a frame in HU to be made of what it gave before.
-    pool = ThreadPoolExecutor(at_once + 1, thread_name_prefix="decode")
+    threads = at_once + 1 if compressed else at_once
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     ahead: deque[Future[np.ndarray | PixelError]] = deque()
     try:
         for frame in frames:

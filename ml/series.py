@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ml.errors import GeometryError, PixelError, SeriesError
-from ml.frames import Frame, decode_frames, read_frames, read_header
+from ml.frames import Frame, decode_frames, read_image
 from ml.geometry import ImagePlane, Spacing
 from ml.limits import MOST_VOXELS
 
@@ -195,7 +195,7 @@ def load_series(paths: Iterable[Path]) -> Volume:
     SeriesError
         If the series cannot be ordered, or too much of it cannot be decoded.
     """
-    frames = [frame for path in paths for frame in read_frames(read_header(path), path)]
+    frames = [frame for path in paths for frame in read_image(path)[1]]
     return load_volume(arrange(frames))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -51,12 +54,33 @@ _TAGS = (
 )
 """What pydicom's decoders go by (PS3.3, C.7.6.3)."""
 
+_DIRECT = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian})
+"""Transfer syntaxes whose pixels of 16 bits are read as they lie in the file."""
+
+_NUMBERS = {
+    Tag(keyword): name
+    for keyword, name in {
+        "SamplesPerPixel": "samples_per_pixel",
+        "Rows": "rows",
+        "Columns": "columns",
+        "BitsAllocated": "bits_allocated",
+        "BitsStored": "bits_stored",
+        "PixelRepresentation": "pixel_representation",
+    }.items()
+}
+_PHOTOMETRIC, _FRAMES, _OFFSETS = map(
+    Tag, ("PhotometricInterpretation", "NumberOfFrames", "ExtendedOffsetTable")
+)
+
+_inflating = threading.Lock()
+"""Held while a frame is read from an inflated file, of which all readers have the same one."""
+
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = (0x7FE0, 0x0010)
 
 
 @dataclass(frozen=True)
-class _Pixels:
+class Pixels:
     """Where the pixel data of a file begins, and how it is to be read."""
 
     syntax: UID
@@ -67,11 +91,84 @@ class _Pixels:
 
     @property
     def frame_bytes(self) -> int:
+        """Of a frame that is not compressed."""
         bits: int = self.options["rows"] * self.options["columns"] * self.options["bits_allocated"]
         return bits // 8
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether the frames are what pydicom would make of them, but for bits not stored."""
+        limits = {
+            "rows": (1, 65535),
+            "columns": (1, 65535),
+            "number_of_frames": (1, MOST_PIXELS),
+            "bits_allocated": (16, 16),
+            "bits_stored": (1, 16),
+            "pixel_representation": (0, 1),
+        }
+        return (
+            self.syntax in _DIRECT
+            and all(_is_within(self.options.get(name), *ends) for name, ends in limits.items())
+            and self.options.get("photometric_interpretation") in ("MONOCHROME1", "MONOCHROME2")
+        )
 
-def stored_frame(path: Path, index: int) -> np.ndarray:
+
+def _is_within(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and least <= value <= most
+
+
+def find_pixels(header: FileDataset, stream: BinaryIO) -> Pixels | None:
+    """Where the pixels are that need no decoder, in a file whose header is just read.
+
+    Parameters
+    ----------
+    header : pydicom.FileDataset
+    stream : binary file
+        At the pixel data.
+
+    Returns
+    -------
+    Pixels, optional
+        None if they are elsewhere, compressed or wrong: `stored_frame` tells why.
+    """
+    try:
+        options = _plain_options(header)
+        pixels = None if options is None else _pixels(header, options, stream, None)
+    except Exception:  # whatever an odd header makes of it
+        return None
+    return pixels if pixels is not None and pixels.is_direct else None
+
+
+def _plain_options(header: FileDataset) -> dict[str, Any] | None:
+    """What `as_pixel_options` gives for a plain header, several times as fast, else None.
+
+    Nothing is decoded that is longer than it should be: the header may be one of thousands.
+    """
+    if header.file_meta.get("TransferSyntaxUID") not in _DIRECT:
+        return None
+    if header.get_item(_OFFSETS) is not None:
+        return None
+    options: dict[str, Any] = {"number_of_frames": 1}
+    for tag, name in _NUMBERS.items():
+        options[name] = int.from_bytes(_value(header, tag, "US", 2, 2), "little")
+    kind = _value(header, _PHOTOMETRIC, "CS", 1, 16)
+    options["photometric_interpretation"] = kind.decode("ascii").rstrip(" \0")
+    if header.get_item(_FRAMES) is not None:
+        options["number_of_frames"] = int(_value(header, _FRAMES, "IS", 1, 12))
+    return options
+
+
+def _value(header: FileDataset, tag: BaseTag, vr: str, least: int, most: int) -> bytes:
+    element: object = header.get_item(tag)
+    if not isinstance(element, RawDataElement) or element.VR not in (vr, None):
+        raise PixelError(f"{tag} is of another kind than it should be")
+    value = element.value or b""
+    if not least <= len(value) <= most:
+        raise PixelError(f"{tag} has {len(value)} bytes")
+    return value
+
+
+def stored_frame(path: Path, index: int, pixels: Pixels | None = None) -> np.ndarray:
     """Read one frame.
 
     Parameters
@@ -80,6 +177,8 @@ def stored_frame(path: Path, index: int) -> np.ndarray:
         A CT image.
     index : int
         Of the frame in its file, from 0.
+    pixels : Pixels, optional
+        What `find_pixels` has found in it; without it the header is read again.
 
     Returns
     -------
@@ -93,10 +192,12 @@ def stored_frame(path: Path, index: int) -> np.ndarray:
         another size than the header says.
     """
     try:
-        status = path.stat()
-        pixels = _locate(path, status.st_mtime_ns, status.st_size)
+        if pixels is None:
+            status = path.stat()
+            pixels = _locate(path, status.st_mtime_ns, status.st_size)
         if pixels.inflated is not None:
-            return _read(pixels, pixels.inflated, index)
+            with _inflating:
+                return _read(pixels, pixels.inflated, index)
         with path.open("rb") as file:
             return _read(pixels, file, index)
     except PixelError:
@@ -108,17 +209,18 @@ def stored_frame(path: Path, index: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)  # the frames of an image come one after the other
-def _locate(path: Path, _modified: int, _size: int) -> _Pixels:
+def _locate(path: Path, _modified: int, _size: int) -> Pixels:
     with path.open("rb") as file:
         header, stream = read_up_to_pixels(file, tags=_TAGS)
         if stream is file:
-            return _pixels(header, stream, None)
+            return _pixels(header, as_pixel_options(header), stream, None)
     header, stream = read_up_to_pixels(io.BytesIO(path.read_bytes()), tags=_TAGS)
-    return _pixels(header, stream, stream)
+    return _pixels(header, as_pixel_options(header), stream, stream)
 
 
-def _pixels(header: FileDataset, stream: BinaryIO, inflated: BinaryIO | None) -> _Pixels:
-    options = as_pixel_options(header)
+def _pixels(
+    header: FileDataset, options: dict[str, Any], stream: BinaryIO, inflated: BinaryIO | None
+) -> Pixels:
     _check_options(options)
     is_implicit, is_little_endian = header.original_encoding
     order = "<" if is_little_endian else ">"
@@ -128,7 +230,7 @@ def _pixels(header: FileDataset, stream: BinaryIO, inflated: BinaryIO | None) ->
     if not is_implicit:
         options["pixel_vr"] = stream.read(4)[:2].decode("ascii")
     (length,) = struct.unpack(f"{order}L", stream.read(4))
-    return _Pixels(
+    return Pixels(
         UID(header.file_meta.TransferSyntaxUID),
         options | {"pixel_keyword": "PixelData"},
         stream.tell(),
@@ -151,7 +253,7 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise PixelError(f"{options.get('samples_per_pixel')} samples per pixel, CT has one")
 
 
-def _read(pixels: _Pixels, stream: BinaryIO, index: int) -> np.ndarray:
+def _read(pixels: Pixels, stream: BinaryIO, index: int) -> np.ndarray:
     stream.seek(pixels.start)
     if pixels.syntax in NATIVE:
         end = (index + 1) * pixels.frame_bytes
@@ -159,13 +261,32 @@ def _read(pixels: _Pixels, stream: BinaryIO, index: int) -> np.ndarray:
             raise PixelError(
                 f"pixel data of {pixels.length} bytes is too short for frame {index + 1}"
             )
+        if pixels.is_direct and (found := _read_direct(pixels, stream, index)) is not None:
+            return found
     else:
         _check_codestream(pixels, stream, index)
     array, _ = get_decoder(pixels.syntax).as_array(stream, index=index, **pixels.options)
     return array
 
 
-def _check_codestream(pixels: _Pixels, stream: BinaryIO, index: int) -> None:
+def _read_direct(pixels: Pixels, stream: BinaryIO, index: int) -> np.ndarray | None:
+    """Read a frame into the array that it becomes; None if it is not there, for pydicom to tell."""
+    options = pixels.options
+    if index >= options["number_of_frames"]:
+        return None
+    kind = "<i2" if options["pixel_representation"] else "<u2"
+    stored = np.empty((options["rows"], options["columns"]), kind)
+    stream.seek(pixels.start + index * pixels.frame_bytes)
+    if stream.readinto(stored.data) < stored.nbytes:  # type: ignore[attr-defined]
+        stream.seek(pixels.start)
+        return None
+    if unused := 16 - options["bits_stored"]:  # they may hold anything (PS3.5, 8.1.1)
+        stored <<= unused
+        stored >>= unused
+    return stored
+
+
+def _check_codestream(pixels: Pixels, stream: BinaryIO, index: int) -> None:
     """Refuse a frame that says itself that it is of another size than the header says."""
     frame = get_frame(
         stream,

@@ -1,16 +1,20 @@
 """The headers of a series as a whole: what assemble decides on and analyze goes on from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 
 from ml.errors import GeometryError, SeriesError
 from ml.file import Allowance
-from ml.frames import read_frames, read_header
+from ml.frames import Frame, read_image
 from ml.limits import MOST_HEADERS
 from ml.series import Arrangement, arrange
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,32 @@ class SeriesHeaders:
 
 def read_headers(paths: Sequence[Path]) -> SeriesHeaders:
     """Read the headers of a series and put its slices in order."""
-    headers, files, frames, warnings = [], [], [], []
+    headers: list[Dataset] = []
+    files: list[Path] = []
+    frames: list[Frame] = []
+    warnings: list[str] = []
     allowance = Allowance(MOST_HEADERS)
     for path in paths:
         try:
-            header = read_header(path, allowance)
-            frames += read_frames(header, path)
+            header, described = read_image(path, allowance)
         except SeriesError as error:
             warnings.append(str(error))
         else:
             headers.append(header)
             files.append(path)
+            frames += described
     try:
         arrangement = arrange(frames)
     except GeometryError:
         arrangement = None
     return SeriesHeaders(tuple(headers), tuple(files), arrangement, tuple(warnings))
+
+
+def read_headers_beside(paths: Sequence[Path], work: Callable[[], T]) -> tuple[SeriesHeaders, T]:
+    """Read the headers of a series while another thread does something else.
+
+    To parse takes Python, to digest takes none: on two cores they go on at the same time.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
+        done = pool.submit(work)
+        return read_headers(paths), done.result()

@@ -17,7 +17,7 @@ from node.audit import Auditor
 from node.commit import ask, tell
 from node.deliver import Deliverer
 from node.environment import is_passing
-from node.headers import read_headers
+from node.headers import read_headers_beside
 from node.hints import (
     ASK_TASK,
     HOW_IT_IS,
@@ -145,10 +145,12 @@ class Worker:
         from node.analyze import analyze  # noqa: PLC0415  as in `run_worker`
 
         instances = self.ledger.instances(claim.revision)
-        lost = [i for i in instances if not self.spool.holds(i.path, i.digest)]
+        series, lost = read_headers_beside(
+            [self.spool.path(instance.path) for instance in instances],
+            lambda: [i for i in instances if not self.spool.holds(i.path, i.digest)],
+        )
         if lost:
             raise InstancesLost(lost)
-        series = read_headers([self.spool.path(instance.path) for instance in instances])
         digest = digest_of_instances((i.sop_instance_uid, i.digest) for i in instances)
         return analyze(analyzer, series, digest, claim.revision.warnings)
 

@@ -15,7 +15,7 @@ from ml.labels import Label
 from ml.phantom import make_phantom, write_dicom
 from ml.series import load_volume
 from ml.windows import PAPER_WINDOWS
-from node.headers import read_headers
+from node.headers import read_headers_beside
 from node.spool import Spool, digest_of
 from tests.bench.row import Comparison, Figure, LeftOut, Row
 from tests.bench.turns import in_turns, seconds
@@ -77,10 +77,10 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
 def _ours(home: Path, files: list[Path], digests: list[str], preprocess: Preprocess) -> None:
     spool = Spool(home)
     paths = [file.relative_to(spool.folder) for file in files]
-    assert all(map(spool.holds, paths, digests))
-    arrangement = read_headers(files).arrangement
-    assert arrangement is not None
-    hu = load_volume(arrangement).hu
+    series, held = read_headers_beside(files, lambda: all(map(spool.holds, paths, digests)))
+    assert held
+    assert series.arrangement is not None
+    hu = load_volume(series.arrangement).hu
     for start in range(0, len(hu), BATCH):
         preprocess.window(torch.tensor(hu[start : start + BATCH]))
 

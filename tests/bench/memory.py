@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pydicom
@@ -77,9 +78,15 @@ def _round(folder: Path, node: Node, size: int, slices: int) -> float:
     return max(map(peak_mib, node.children()["receive"]))
 
 
+@cache
+def _template(folder: Path, size: int) -> Path:
+    """An image to make others of: to draw a phantom of 512 x 512 takes seconds."""
+    return write_dicom(make_phantom(3, size=size), folder / f"phantom{size}")[0]
+
+
 def _series(folder: Path, size: int, slices: int) -> str:
     """Write one image as many, of a new series; its Series Instance UID."""
-    template = write_dicom(make_phantom(3, size=size), folder.parent / f"phantom{size}")[0]
+    template = _template(folder.parent, size)
     header = pydicom.dcmread(template, stop_before_pixels=True)
     study, series, image = (
         str(header[keyword].value).encode()

@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ml.errors import SeriesError
-from ml.file import Allowance, read_up_to_pixels
+from ml.file import _AHEAD, Allowance, read_up_to_pixels
 from ml.limits import MOST_INFLATED
 from tests import ct
 from tests.ml.test_series_bad_input import explicit
@@ -119,3 +119,30 @@ def test_a_value_longer_than_its_vr_allows_is_refused() -> None:
     long = struct.pack("<HHI", 0x0020, 0x0032, 70_000) + b"1\\" * 35_000
     with pytest.raises(SeriesError, match=r"\(0020,0032\) is too long: 70000 bytes"):
         read_up_to_pixels(file_of(long, "1.2.840.10008.1.2"))
+
+
+@pytest.mark.parametrize("length", [_AHEAD - 300, _AHEAD, 5 * _AHEAD, 3 * MEBIBYTE])
+def test_a_header_is_read_beyond_what_is_held_of_its_file(length: int) -> None:
+    private = explicit(0x0009, 0x1001, b"OB", bytes(length))
+    number = explicit(0x0020, 0x0013, b"IS", b"7 ")
+    pixels = explicit(0x7FE0, 0x0010, b"OW", b"\1\2")
+    header, stream = read_up_to_pixels(file_of(private + number + pixels))
+    assert header.InstanceNumber == 7
+    assert stream.read() == pixels
+
+
+def test_a_file_that_only_mentions_the_deflated_syntax_is_plain() -> None:
+    mention = explicit(0x0008, 0x2111, b"ST", DeflatedExplicitVRLittleEndian.encode())
+    file = file_of(mention)
+    header, stream = read_up_to_pixels(file)
+    assert header.DerivationDescription == DeflatedExplicitVRLittleEndian
+    assert stream is file
+
+
+def test_nothing_is_inflated_behind_a_meta_information_longer_than_what_is_held() -> None:
+    dataset = explicit(0x0008, 0x103E, b"LO", bytes(range(64, 96)))
+    content = file_of(deflated(dataset), DeflatedExplicitVRLittleEndian).getvalue()
+    private = explicit(0x0002, 0x0102, b"OB", bytes(_AHEAD))
+    late = content[:144] + private + content[144:]
+    with pytest.raises(SeriesError, match="meta information is too long"):
+        read_up_to_pixels(io.BytesIO(late))

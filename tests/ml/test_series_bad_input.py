@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from ml.errors import IchnodeError, PixelError, SeriesError
-from ml.frames import read_frames, read_header
+from ml.frames import numbers, read_frames, read_header
 from ml.series import load_series
 from tests import ct
 
@@ -195,3 +196,37 @@ def test_the_frames_of_an_image_of_another_kind_are_read_without_a_crash(tmp_pat
     path = tmp_path / "sr.dcm"
     found = read_frames(out, path)
     assert [f.plane for f in found] == [None]
+
+
+@pytest.mark.parametrize(
+    ("vr", "value"),
+    [
+        (b"DS", b"1.5 "),
+        (b"DS", b" -1e3\\+.5\\7."),
+        (b"DS", b"1_0 "),
+        (b"DS", b"1\\\\2"),
+        (b"DS", b"nan "),
+        (b"DS", b"1.5\0"),
+        (b"IS", b"12"),
+        (b"IS", b"1.5 "),
+        (b"IS", b"1\\2 "),
+        (b"US", b"\x07\x00"),
+        (b"US", b"\x07\x00\x08\x00"),
+        (b"US", b"\x07"),
+        (b"UN", b"12"),
+    ],
+)
+def test_numbers_are_those_that_pydicom_makes_of_them(
+    tmp_path: Path, vr: bytes, value: bytes
+) -> None:
+    path = tmp_path / "1.dcm"
+    path.write_bytes(file_of(explicit(0x0020, 0x0013, vr, value)))
+    header = read_header(path)
+    found = numbers(header, "InstanceNumber")
+    try:
+        decoded = header.InstanceNumber  # afterwards: what is decoded is remembered
+        values = decoded if isinstance(decoded, (MultiValue, list)) else [decoded]
+        expected = tuple(float(one) for one in values)
+    except Exception:
+        expected = None
+    assert found == pytest.approx(expected, nan_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -19,9 +20,10 @@ from pydicom.uid import (
 )
 
 from ml.errors import PixelError
-from ml.frames import read_frames, read_header
+from ml.frames import decode, read_frames, read_header, read_image
 from ml.pixels import AIR_HU
 from ml.series import Volume, load_series
+from ml.stored import stored_frame
 from tests import ct
 
 
@@ -232,3 +234,55 @@ def test_a_real_enhanced_ct_gives_its_frames(real_series: Callable[[str], list[P
     assert [f.frame_number for f in frames] == [1, 2]
     assert all(f.plane is not None and f.spacing_mm is not None for f in frames)
     assert load_series([path]).hu.shape == (2, 512, 512)
+
+
+# -- pixels that need no decoder -------------------------------------------------
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("bits_stored", [9, 12, 16])
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_pixels_read_where_the_header_said_are_those_that_pydicom_reads(
+    tmp_path: Path, syntax: str, bits_stored: int, signed: bool
+) -> None:
+    out = ct.image(syntax=syntax)
+    noise = np.random.default_rng(3).integers(0, 65536, (ct.ROWS, ct.COLUMNS), np.uint16)
+    out.PixelData = noise.tobytes()  # bits that are not stored hold anything
+    out.BitsStored, out.HighBit, out.PixelRepresentation = bits_stored, bits_stored - 1, signed
+    path = ct.write(out, tmp_path / "1.dcm")
+    (frame,) = read_image(path)[1]
+    assert frame.pixels is not None
+    found = stored_frame(path, 0, frame.pixels)
+    expected = pydicom.dcmread(path).pixel_array
+    assert found.dtype == expected.dtype
+    assert (found == expected).all()
+
+
+def test_the_header_is_read_once_for_pixels_that_need_no_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = read_image(ct.write(ct.enhanced([10, 0, 5]), tmp_path / "1.dcm"))[1]
+    monkeypatch.setattr("ml.stored.read_up_to_pixels", None)
+    assert [decode(frame)[0, 0] for frame in frames] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("BitsAllocated", 32), ("BitsStored", 0), ("NumberOfFrames", -5), ("PixelRepresentation", 7)],
+)
+def test_what_is_odd_about_pixels_is_for_pydicom_to_tell(
+    tmp_path: Path, keyword: str, value: int
+) -> None:
+    out = ct.image()
+    setattr(out, keyword, value)
+    (frame,) = read_image(ct.write(out, tmp_path / "1.dcm"))[1]
+    assert frame.pixels is None
+    with pytest.raises(PixelError, match=r"cannot be decoded|too short"):
+        decode(frame)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_many_frames_of_one_file_are_decoded_side_by_side(tmp_path: Path, syntax: str) -> None:
+    out = ct.enhanced([5.0 * number for number in range(24)])
+    out.file_meta.TransferSyntaxUID = syntax
+    assert read(out, tmp_path).hu[:, 0, 0].tolist() == list(range(1, 25))
