@@ -145,7 +145,7 @@ DAMAGE: list[tuple[str, Callable[[Dataset], None], str]] = [
     ("text", value_type, "value type"),
     ("text", no_value, "TextValue"),
     *((kind, template, "TID") for kind in ("sr", "text", "ko")),
-    *((kind, less_content, "cut short") for kind in ("sr", "text", "ko")),
+    *((kind, less_content, "not what was built") for kind in ("sr", "text", "ko")),
     *((kind, cut_pixels, "pixel") for kind in ("sc", "map")),
     *((kind, other_pixels, "pixel") for kind in ("sc", "map")),
 ]
