@@ -20,7 +20,9 @@ Everything is a function of its arguments: the same judgement, sources, settings
 and time write the same bytes.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -61,6 +63,9 @@ __all__ = [
     "build_notice",
     "save_overlays",
 ]
+
+_KEEPING = 2
+"""Results that are written and read back at a time, while the next ones are drawn."""
 
 
 def build(
@@ -143,7 +148,14 @@ def build(
             for number, state in enumerate(states, start=1):
                 yield Kind.PRESENTATION_STATE, f"pr-{number:03d}.dcm", state
 
-    return [_kept(*item, folder, origin) for item in datasets()]
+    with ThreadPoolExecutor(_KEEPING) as threads:
+        kept: list[ResultObject] = []
+        waiting: deque[Future[ResultObject]] = deque()
+        for kind, name, dataset in datasets():
+            waiting.append(threads.submit(_kept, kind, name, dataset, folder, origin))
+            if len(waiting) > 2 * _KEEPING:  # no more of them in memory
+                kept.append(waiting.popleft().result())
+        return [*kept, *(one.result() for one in waiting)]
 
 
 def build_notice(
