@@ -10,14 +10,17 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from node.report.check_content import check_content, walk
+from node.report.check_content import CONTENT, check_content
 from node.report.errors import ResultHeld
 from node.report.header import COPIED, NOT_FOR_CLINICAL_USE, readable
 from node.report.origin import Basis
 
 _SAME_AS_BUILT = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality")
+
+_PIXELS = Tag("PixelData")
 
 _ADDED_TO_SOURCE = ("DeidentificationMethod",)
 """What `node.report.header` fills where the source leaves it out against the standard."""
@@ -47,7 +50,7 @@ def check(path: Path, built: Dataset, basis: Basis) -> None:
             or _whole(read, built)
             or _patient_and_study(read, basis)
             or _pixels(read, built)
-            or _content(read, basis)
+            or _content(read, built, basis)
         )
     except InvalidDicomError:
         complaint = "does not read back as DICOM"
@@ -84,12 +87,9 @@ def _whole(read: Dataset, built: Dataset) -> str | None:
     """Whether nothing is lost from the end; `read` has what a file that is cut short holds."""
     for tag in built.keys() - read.keys():
         return f"{built[tag].keyword} is missing"
-    last = built[max(built.keys())]
-    is_looked_at_elsewhere = last.VR == "SQ" or last.keyword == "PixelData"
-    if not is_looked_at_elsewhere and str(read[last.tag].value) != str(last.value):
-        return f"{last.keyword} is cut short"
-    if sum(1 for _ in walk(read)) != sum(1 for _ in walk(built)):
-        return "the content tree is cut short"
+    last = max(built.keys() - {CONTENT, _PIXELS})  # those are looked at elsewhere
+    if built[last].VR != "SQ" and str(read[last].value) != str(built[last].value):
+        return f"{built[last].keyword} is cut short"
     return None
 
 
@@ -120,6 +120,12 @@ def _pixels(read: Dataset, built: Dataset) -> str | None:
     return None if read.PixelData == built.PixelData else "the pixel data is not what was built"
 
 
-def _content(read: Dataset, basis: Basis) -> str | None:
-    """Whether a report is right."""
-    return check_content(read, basis) if "ContentSequence" in read else None
+def _content(read: Dataset, built: Dataset, basis: Basis) -> str | None:
+    """Whether a report is right, and the one that was built."""
+    if CONTENT not in built:
+        return None
+    one, other = read.get_item(CONTENT), built.get_item(CONTENT)  # encoded, both
+    complaint = check_content(read, basis)
+    if complaint is None and one.value != other.value:
+        return "the content tree is not what was built"
+    return complaint

@@ -8,9 +8,15 @@ A.35.3.3.1, A.35.4.3.1, A.35.13.3.1), content items (C.17.3), code sequences
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
+from io import BytesIO
+from struct import unpack_from
 
+from pydicom.charset import convert_encodings
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
@@ -76,6 +82,12 @@ _VALUE_OF = {
     "CONTAINER": "ContinuityOfContent",
 }
 
+CONTENT = Tag("ContentSequence")
+_NAME = Tag("ConceptNameCodeSequence")
+_MEASURED = Tag("MeasuredValueSequence")
+_UNITS = Tag("MeasurementUnitsCodeSequence")
+_SOP = Tag("ReferencedSOPSequence")
+
 _UNNAMED = frozenset({"IMAGE", "SCOORD"})
 """Content items that may go without a concept name (C.17.3.2)."""
 
@@ -109,22 +121,80 @@ def check_content(document: Dataset, basis: Basis) -> str | None:
         if uid not in basis.headers or basis.headers[uid].SOPClassUID != sop_class:
             return "the evidence names an object that is none of the source's"
     allowed = _VALUE_TYPES[document.SOPClassUID]
-    for parent, item, where in walk(document):
+    items = _Items(document.get("SpecificCharacterSet"))
+    for parent, item, where in _walk(document, items):
         complaint = (
-            _relation(parent, item, allowed) or _value(item) or _reference(item, evidence, basis)
+            _relation(parent, item, allowed)
+            or _value(item, items)
+            or _reference(item, evidence, basis, items)
+            or _codes(item, items)
         )
         if complaint is not None:
             return f"content item {where}: {complaint}"
-    return _codes(document)
+    return None
 
 
-def walk(
-    item: Dataset, where: str = "1", parent: Dataset | None = None
+class _Items:
+    """The items of sequences, each read once: of most there are hundreds, equal to the last byte.
+
+    Parameters
+    ----------
+    character_set : str or sequence of str, optional
+        Specific Character Set of the document.
+    """
+
+    def __init__(self, character_set: str | MutableSequence[str] | None) -> None:
+        self._encodings = convert_encodings(character_set)
+        self._read: dict[bytes, Dataset] = {}
+        self.codes_seen: set[tuple[BaseTag, int]] = set()
+
+    def of(self, parent: Dataset, tag: BaseTag) -> list[Dataset]:
+        """The items of a sequence, none where it is not there; equal ones are the same."""
+        if tag not in parent:
+            return []
+        element = parent.get_item(tag)
+        if not element.is_raw:  # it was looked at before, or has no length
+            return list(element.value or ())
+        return [self._item(encoded) for encoded in _cut(element.value or b"")]
+
+    def _item(self, encoded: bytes) -> Dataset:
+        item = self._read.get(encoded)
+        if item is None:
+            item = read_dataset(BytesIO(encoded), False, True, parent_encoding=self._encodings)
+            self._read[encoded] = item
+        return item
+
+
+def _cut(sequence: bytes) -> Iterator[bytes]:
+    """The items of a sequence, with explicit VR and of defined length, without their heads."""
+    at = 0
+    while at < len(sequence):
+        group, element, length = unpack_from("<HHL", sequence, at)
+        at += 8
+        if (group, element) != (0xFFFE, 0xE000) or at + length > len(sequence):
+            raise ValueError("no item, or one that is cut short")
+        yield sequence[at : at + length]
+        at += length
+
+
+def _walk(
+    item: Dataset,
+    items: _Items,
+    where: str = "1",
+    parent: Dataset | None = None,
+    seen: set[tuple[str | None, int]] | None = None,
 ) -> Iterator[tuple[Dataset | None, Dataset, str]]:
-    """Every content item with what it stands below and its place, as ``1.4.2``."""
+    """Content items with what they stand below and their place, as ``1.4.2``.
+
+    Of equal ones below the same kind of item the first: it answers for the others.
+    """
     yield parent, item, where
-    for number, child in enumerate(item.get("ContentSequence") or [], start=1):
-        yield from walk(child, f"{where}.{number}", item)
+    seen = set() if seen is None else seen
+    value_type = item.get("ValueType")
+    for number, child in enumerate(items.of(item, CONTENT), start=1):
+        if (value_type, id(child)) not in seen:
+            seen.add((value_type, id(child)))
+            yield from _walk(child, items, f"{where}.{number}", item, seen)
 
 
 def _relation(parent: Dataset | None, item: Dataset, allowed: frozenset[str]) -> str | None:
@@ -140,29 +210,38 @@ def _relation(parent: Dataset | None, item: Dataset, allowed: frozenset[str]) ->
     return None
 
 
-def _value(item: Dataset) -> str | None:
+def _value(item: Dataset, items: _Items) -> str | None:
     value_type = item.ValueType
-    if value_type not in _UNNAMED and not item.get("ConceptNameCodeSequence"):
+    if value_type not in _UNNAMED and not items.of(item, _NAME):
         return "has no concept name"
     keyword = _VALUE_OF.get(value_type)
-    if keyword is not None and not item.get(keyword):
+    if keyword is not None and not _is_filled(item, keyword):
         return f"has no {keyword}"
     if value_type == "NUM":
-        measured = item.MeasuredValueSequence[0]
+        measured = items.of(item, _MEASURED)[0]
         number = float(measured.NumericValue)
-        unit = measured.MeasurementUnitsCodeSequence[0].CodeValue
+        unit = items.of(measured, _UNITS)[0].CodeValue
         if not math.isfinite(number) or (unit == "%" and not 0 <= number <= 100):
             return "its number is none that a probability can be"
     return None
 
 
-def _reference(item: Dataset, evidence: dict[str, str], basis: Basis) -> str | None:
+def _is_filled(item: Dataset, keyword: str) -> bool:
+    """Whether an attribute is there and has more than padding for a value."""
+    element = item.get_item(keyword) if keyword in item else None
+    if element is not None and element.is_raw:
+        return bool((element.value or b"").strip(b" \0"))
+    return element is not None and bool(element.value)
+
+
+def _reference(item: Dataset, evidence: dict[str, str], basis: Basis, items: _Items) -> str | None:
     if item.ValueType == "IMAGE":
-        sop = item.ReferencedSOPSequence[0]
+        sop = items.of(item, _SOP)[0]
         if evidence.get(sop.ReferencedSOPInstanceUID) != sop.ReferencedSOPClassUID:
             return "refers to an object that is not in the evidence"
     if item.ValueType == "SCOORD":
-        uid = item.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        image = items.of(item, CONTENT)[0]
+        uid = items.of(image, _SOP)[0].ReferencedSOPInstanceUID
         header = basis.headers.get(uid, Dataset())
         across, down = item.GraphicData[::2], item.GraphicData[1::2]
         columns, rows = header.get("Columns"), header.get("Rows")
@@ -173,16 +252,28 @@ def _reference(item: Dataset, evidence: dict[str, str], basis: Basis) -> str | N
     return None
 
 
-def _codes(document: Dataset) -> str | None:
-    for element in document.iterall():
-        if element.VR != "SQ" or not element.keyword.endswith("CodeSequence"):
+def _codes(item: Dataset, items: _Items) -> str | None:
+    """Look at the codes of a content item, but not at those of the items below it."""
+    for tag in item.keys() - {CONTENT}:
+        if item.get_item(tag).VR != "SQ":
             continue
-        for code in element.value:
-            limits = (("CodeValue", 16), ("CodingSchemeDesignator", 16), ("CodeMeaning", 64))
-            for keyword, limit in limits:
-                value = str(code.get(keyword) or "")
-                if not value and keyword == "CodeValue" and code.get("LongCodeValue"):
-                    continue
-                if not 0 < len(value) <= limit:
-                    return f"a code in {element.keyword} has a {keyword} of {len(value)} characters"
+        keyword = keyword_for_tag(tag)
+        for one in items.of(item, tag):
+            if (tag, id(one)) in items.codes_seen:
+                continue
+            items.codes_seen.add((tag, id(one)))
+            complaint = _code(one, keyword) if keyword.endswith("CodeSequence") else None
+            if complaint := complaint or _codes(one, items):
+                return complaint
+    return None
+
+
+def _code(code: Dataset, keyword: str) -> str | None:
+    limits = (("CodeValue", 16), ("CodingSchemeDesignator", 16), ("CodeMeaning", 64))
+    for part, limit in limits:
+        value = str(code.get(part) or "")
+        if not value and part == "CodeValue" and code.get("LongCodeValue"):
+            continue
+        if not 0 < len(value) <= limit:
+            return f"a code in {keyword} has a {part} of {len(value)} characters"
     return None

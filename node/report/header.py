@@ -7,7 +7,7 @@ patient. Everything written besides is ASCII, which every character set holds.
 
 import unicodedata
 from collections.abc import Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache
@@ -17,6 +17,7 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import VR
 
 from node.judgement import Model
 from node.report import codes
@@ -200,7 +201,9 @@ def software_version() -> str:
 def readable(source: Dataset, keyword: str) -> DataElement | None:
     """A copy of an attribute, or None where it is absent or its value is none of its VR."""
     try:
-        return deepcopy(source[keyword])  # setting a value changes the element it stands in
+        element = source[keyword]
+        # Setting a value changes the element it stands in; only a sequence's is changed itself.
+        return deepcopy(element) if element.VR == VR.SQ else copy(element)
     except KeyError:
         return None
     except Exception:  # parsers of values raise what they like

@@ -8,7 +8,6 @@ TID 2010.
 
 from datetime import datetime
 
-import highdicom.sr as hd
 from pydicom.dataset import FileDataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage
 
@@ -16,7 +15,8 @@ from node.report import codes
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, new_result, plain
 from node.report.identity import Kind
 from node.report.origin import Origin
-from node.report.sr.document import CONTAINS, fill, references, text
+from node.report.sr.content import image
+from node.report.sr.document import fill, references, remark
 from node.report.sr.words import conclusion
 
 SERIES = Series(
@@ -60,22 +60,15 @@ def build_key_objects(origin: Origin, *, revision: int, created: datetime) -> Fi
     ]
     model = origin.model
     images = [
-        hd.ImageContentItem(
-            name=codes.SOURCE,
-            referenced_sop_class_uid=str(origin.header(item).SOPClassUID),
-            referenced_sop_instance_uid=item.sop_instance_uid,
-            referenced_frame_numbers=(None if item.frame_number is None else [item.frame_number]),
-            relationship_type=CONTAINS,
-        )
+        # TID 2010 gives its objects no name
+        image(None, str(origin.header(item).SOPClassUID), item.sop_instance_uid, item.frame_number)
         for item in flagged
     ]
-    said = text(
+    said = remark(
         codes.KEY_OBJECT_DESCRIPTION,
         f"{NOT_FOR_CLINICAL_USE.upper()}. {len(flagged)} of {len(judgement.slices)} slices "
         f"flagged by model {plain(model.name)} {plain(model.version)} ({model.digest[:12]}). "
         f"{conclusion(judgement)}",
     )
     fill(document, origin, codes.OF_INTEREST, "2010", [said, *images])
-    for image in images:
-        del image.ConceptNameCodeSequence  # TID 2010 gives its objects no name
     return document

@@ -1,5 +1,6 @@
 """Structured reports: for software and viewers, for readers, and when there is nothing to say.
 
+content.py      content items, encoded
 document.py     what every structured report is, whatever it says
 words.py        what a reader has to know, in sentences
 measurement.py  the measurement report: TID 1500, for archives, software, viewers

@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import highdicom.sr as hd
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.sr.coding import Code
+from pydicom.tag import Tag
+from pydicom.valuerep import VR
 
 from node.judgement import Model
 from node.report import codes
@@ -19,8 +23,9 @@ from node.report.header import MANUFACTURER, Series, new_result, plain, printabl
 from node.report.identity import device_uid
 from node.report.origin import Basis
 from node.report.result import ResultReference
+from node.report.sr import content
 
-CONTAINS = hd.RelationshipTypeValues.CONTAINS
+CONTENT = Tag("ContentSequence")
 
 
 def new_document(
@@ -121,37 +126,13 @@ def language() -> hd.LanguageOfContentItemAndDescendants:
     return hd.LanguageOfContentItemAndDescendants(hd.CodedConcept.from_code(codes.ENGLISH))
 
 
-def container(
-    name: Code, items: Sequence[hd.ContentItem], *, template: str | None = None
-) -> hd.ContainerContentItem:
-    """A container of content items.
-
-    Parameters
-    ----------
-    name : pydicom.sr.coding.Code
-        Its concept name.
-    items : sequence of highdicom.sr.ContentItem
-        What it contains.
-    template : str, optional
-        The template (PS3.16) that it follows.
-    """
-    item = hd.ContainerContentItem(
-        name=name,
-        is_content_continuous=False,
-        template_id=template,
-        relationship_type=CONTAINS,
-    )
-    item.ContentSequence = hd.ContentSequence(items)
-    return item
-
-
-def text(name: Code, value: str) -> hd.TextContentItem:
+def remark(name: Code, value: str) -> content.Item:
     """A text; lines and columns are kept, everything else becomes ASCII."""
-    return hd.TextContentItem(name=name, value=printable(value), relationship_type=CONTAINS)
+    return content.text(name, printable(value))
 
 
 def fill(
-    report: Dataset, basis: Basis, title: Code, template: str, items: Sequence[hd.ContentItem]
+    report: Dataset, basis: Basis, title: Code, template: str, items: Sequence[content.Item]
 ) -> None:
     """Give a report its content tree.
 
@@ -165,9 +146,16 @@ def fill(
         Its title, the concept name of the root.
     template : str
         The template (PS3.16) of the root.
-    items : sequence of highdicom.sr.ContentItem
+    items : sequence of Item
         What comes after language and observer.
     """
-    root = hd.ContainerContentItem(name=title, is_content_continuous=False, template_id=template)
-    root.ContentSequence = hd.ContentSequence([*language(), *observer(basis.model), *items])
-    report.update(root)
+    report.update(
+        hd.ContainerContentItem(name=title, is_content_continuous=False, template_id=template)
+    )
+    context = content.encoded([*language(), *observer(basis.model)])
+    tree = b"".join([*context, *items])
+    report[CONTENT] = RawDataElement(CONTENT, VR.SQ, len(tree), tree, 0, False, True)
+    # Then the tree is written as it is; else pydicom would decode it and encode it again.
+    stated = report.get("SpecificCharacterSet")
+    encodings = convert_encodings(stated) if "SpecificCharacterSet" in report else default_encoding
+    report.set_original_encoding(False, True, encodings)

@@ -21,7 +21,6 @@ Templates: DICOM PS3.16, annex A (TID 300, 1410, 1500, 1600, 4019, 4108).
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import cache
 
 import highdicom.sr as hd
 import numpy as np
@@ -36,7 +35,19 @@ from node.report.header import NOT_FOR_CLINICAL_USE, Series, plain, software_ver
 from node.report.identity import Kind, tracking_uid
 from node.report.origin import Origin
 from node.report.result import ResultReference
-from node.report.sr.document import CONTAINS, container, fill, new_document, text
+from node.report.sr.content import (
+    Item,
+    Relation,
+    code,
+    container,
+    encoded,
+    image,
+    number,
+    polyline,
+    text,
+    uid,
+)
+from node.report.sr.document import fill, new_document, remark
 from node.report.sr.words import (
     READING_ORDER,
     flagged_for,
@@ -51,9 +62,6 @@ from node.settings import ReportForm
 
 _AIR_HU = -300
 """Below it there is air, HU."""
-
-_CONTEXT = hd.RelationshipTypeValues.HAS_OBS_CONTEXT
-_MODIFIER = hd.RelationshipTypeValues.HAS_CONCEPT_MOD
 
 _SOP_CLASSES = {
     ReportForm.COMPREHENSIVE_3D: Comprehensive3DSRStorage,
@@ -134,13 +142,9 @@ def _series(kind: Kind, form: ReportForm, offset: int, description: str) -> Seri
     )
 
 
-def _fill(report: FileDataset, origin: Origin, groups: list[hd.ContentItem]) -> None:
+def _fill(report: FileDataset, origin: Origin, groups: list[Item]) -> None:
     """The content tree around measurement groups (TID 1500)."""
-    procedure = hd.CodeContentItem(
-        name=codes.PROCEDURE_REPORTED,
-        value=codes.CT_UNSPECIFIED_BODY_REGION,
-        relationship_type=_MODIFIER,
-    )
+    procedure = code(codes.PROCEDURE_REPORTED, codes.CT_UNSPECIFIED_BODY_REGION, Relation.MODIFIER)
     fill(
         report,
         origin,
@@ -158,7 +162,7 @@ def _fill(report: FileDataset, origin: Origin, groups: list[hd.ContentItem]) -> 
 # -- measurement groups ----------------------------------------------------
 
 
-def _reading_groups(origin: Origin) -> Iterator[hd.ContentItem]:
+def _reading_groups(origin: Origin) -> Iterator[Item]:
     """The likeliest slice, then the flagged ones, foot to head.
 
     One group a slice: viewers write the numbers of two groups over each other.
@@ -197,7 +201,7 @@ def _told(judgement: Judgement, index: int, labels: Sequence[Label]) -> list[str
     return [f"{label} {percent(judgement.probability(index, label))}" for label in labels]
 
 
-def _study_groups(origin: Origin) -> Iterator[hd.ContentItem]:
+def _study_groups(origin: Origin) -> Iterator[Item]:
     """Each finding's maximum, with the slice that it comes from."""
     judgement = origin.judgement
     algorithm = _algorithm(judgement.model)
@@ -215,101 +219,69 @@ def _study_groups(origin: Origin) -> Iterator[hd.ContentItem]:
         )
 
 
-def _slice_groups(origin: Origin) -> Iterator[hd.ContentItem]:
+def _slice_groups(origin: Origin) -> Iterator[Item]:
     """Every slice's six probabilities, foot to head."""
     judgement = origin.judgement
     for index in range(len(judgement.slices)):
         region = _whole(origin, index)
         where = place(judgement, index)
         for label in LABELS:
-            uid = tracking_uid(judgement, label, index + 1)
-            yield _group(judgement, index, label, region, uid, f"{label}: {where}")
+            tracked_as = tracking_uid(judgement, label, index + 1)
+            yield _group(judgement, index, label, region, tracked_as, f"{label}: {where}")
 
 
 def _group(
     judgement: Judgement,
     index: int,
     label: Label,
-    region: hd.ScoordContentItem,
-    uid: str,
+    region: Item,
+    tracked_as: str,
     identifier: str,
     *,
     is_maximum: bool = False,
-    algorithm: hd.AlgorithmIdentification | None = None,
-) -> hd.ContentItem:
-    """The probability of a finding on a slice (TID 1410).
-
-    Item by item: highdicom's class for it takes three times as long, and a thin
-    series has thousands.
-    """
-    probability = hd.NumContentItem(
-        name=codes.PROBABILITY,
-        value=in_percent(judgement.probability(index, label)),
-        unit=codes.PERCENT,
-        relationship_type=CONTAINS,
-    )
-    if is_maximum:
-        derivation = hd.CodeContentItem(
-            name=codes.DERIVATION, value=codes.MAXIMUM, relationship_type=_MODIFIER
-        )
-        probability.ContentSequence = hd.ContentSequence([derivation])
+    algorithm: Sequence[Item] = (),
+) -> Item:
+    """The probability of a finding on a slice (TID 1410)."""
+    derivation = [code(codes.DERIVATION, codes.MAXIMUM, Relation.MODIFIER)] if is_maximum else []
+    value = in_percent(judgement.probability(index, label))
     return container(
         codes.MEASUREMENT_GROUP,
         [
-            hd.TextContentItem(
-                name=codes.TRACKING_IDENTIFIER, value=identifier, relationship_type=_CONTEXT
-            ),
-            hd.UIDRefContentItem(name=codes.TRACKING_UID, value=uid, relationship_type=_CONTEXT),
-            _finding(label),
-            *(algorithm or ()),
+            text(codes.TRACKING_IDENTIFIER, identifier, Relation.CONTEXT),
+            uid(codes.TRACKING_UID, tracked_as, Relation.CONTEXT),
+            code(codes.FINDING, codes.FINDINGS[label]),
+            *algorithm,
             region,
-            probability,
+            number(codes.PROBABILITY, value, codes.PERCENT, derivation),
         ],
         template="1410",
     )
 
 
-@cache
-def _finding(label: Label) -> hd.ContentItem:
-    """A finding, the same in every group that is about it."""
-    return hd.CodeContentItem(
-        name=codes.FINDING, value=codes.FINDINGS[label], relationship_type=CONTAINS
-    )
-
-
-def _whole(origin: Origin, index: int) -> hd.ScoordContentItem:
+def _whole(origin: Origin, index: int) -> Item:
     """The whole of a slice."""
     rows, columns = origin.volume.hu.shape[1:]
     return _region(origin, index, (0, rows), (0, columns))
 
 
-def _head(origin: Origin, index: int) -> hd.ScoordContentItem:
+def _head(origin: Origin, index: int) -> Item:
     """The smallest box around the head on a slice: viewers write beside a region."""
     return _region(origin, index, *head_box(origin.volume.hu[index]))
 
 
-def _region(
-    origin: Origin, index: int, rows: tuple[int, int], columns: tuple[int, int]
-) -> hd.ScoordContentItem:
+def _region(origin: Origin, index: int, rows: tuple[int, int], columns: tuple[int, int]) -> Item:
     """A rectangle on a slice, from row to row and from column to column."""
     item = origin.judgement.slices[index]
     (top, bottom), (left, right) = rows, columns
     corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    region = hd.ScoordContentItem(
-        name=codes.IMAGE_REGION,
-        graphic_type=hd.GraphicTypeValues.POLYLINE,
-        graphic_data=np.array(corners, dtype=np.float32),
-        relationship_type=CONTAINS,
+    shown = image(
+        codes.SOURCE,
+        str(origin.header(item).SOPClassUID),
+        item.sop_instance_uid,
+        item.frame_number,
+        Relation.SELECTED_FROM,
     )
-    image = hd.ImageContentItem(
-        name=codes.SOURCE,
-        referenced_sop_class_uid=str(origin.header(item).SOPClassUID),
-        referenced_sop_instance_uid=item.sop_instance_uid,
-        referenced_frame_numbers=None if item.frame_number is None else [item.frame_number],
-        relationship_type=hd.RelationshipTypeValues.SELECTED_FROM,
-    )
-    region.ContentSequence = hd.ContentSequence([image])
-    return region
+    return polyline(codes.IMAGE_REGION, corners, shown)
 
 
 def head_box(hu: np.ndarray) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -336,51 +308,42 @@ def in_percent(value: float) -> float:
     return float(f"{100 * value:.9g}")
 
 
-def _algorithm(model: Model) -> hd.AlgorithmIdentification:
+def _algorithm(model: Model) -> list[Item]:
     """The model as an algorithm (TID 4019)."""
     parameters = [f"model digest (SHA-256) {model.digest}", f"ichnode {software_version()}"]
     point = model.operating_point
     if point is not None:
         thresholds = ", ".join(f"{label} {point.thresholds[label]:.4g}" for label in LABELS)
         parameters.append(plain(f"operating point {point.name}: {thresholds}"))
-    return hd.AlgorithmIdentification(
-        name=model.name,
-        version=f"{plain(model.version)} ({model.digest[:12]})",
-        parameters=parameters,
+    return encoded(
+        hd.AlgorithmIdentification(
+            name=model.name,
+            version=f"{plain(model.version)} ({model.digest[:12]})",
+            parameters=parameters,
+        )
     )
 
 
 # -- around them -----------------------------------------------------------
 
 
-def _image_library(origin: Origin) -> hd.ContentItem:
+def _image_library(origin: Origin) -> Item:
     """The images that were judged (TID 1600)."""
-    images = [
-        hd.ImageContentItem(
-            name=codes.SOURCE,
-            referenced_sop_class_uid=str(header.SOPClassUID),
-            referenced_sop_instance_uid=uid,
-            relationship_type=CONTAINS,
-        )
-        for uid, header in origin.headers.items()
+    images = [  # TID 1601 gives its entries no name
+        image(None, str(header.SOPClassUID), sop_instance_uid)
+        for sop_instance_uid, header in origin.headers.items()
     ]
     group = container(codes.IMAGE_LIBRARY_GROUP, images)
-    for image in images:
-        del image.ConceptNameCodeSequence  # TID 1601 gives its entries no name
     return container(codes.IMAGE_LIBRARY, [group], template="1600")
 
 
-def _evaluations(judgement: Judgement) -> hd.ContentItem:
+def _evaluations(judgement: Judgement) -> Item:
     """Present, absent or undetermined, and what to know (TID 1500, row 12 and following)."""
     assessed = [
-        hd.CodeContentItem(
-            name=codes.FINDINGS[label],
-            value=codes.ASSESSMENTS[assessment],
-            relationship_type=CONTAINS,
-        )
+        code(codes.FINDINGS[label], codes.ASSESSMENTS[assessment])
         for label in READING_ORDER
         if (assessment := judgement.assessment(label)) is not None
     ]
     said = [*remarks(judgement), *maxima(judgement)]
-    comments = [text(codes.COMMENT, remark) for remark in said]
+    comments = [remark(codes.COMMENT, one) for one in said]
     return container(codes.QUALITATIVE_EVALUATIONS, [*assessed, *comments])

@@ -14,7 +14,8 @@ from node.report.header import NOT_FOR_CLINICAL_USE, Series
 from node.report.identity import Kind, instance_uid
 from node.report.origin import Unjudged
 from node.report.result import ResultReference
-from node.report.sr.document import container, fill, new_document, text
+from node.report.sr.content import container
+from node.report.sr.document import fill, new_document, remark
 
 SERIES = Series(
     Kind.NOTICE,
@@ -66,13 +67,13 @@ def build_notice_report(
         [
             container(
                 codes.IMPRESSIONS_HEADING,
-                [text(codes.IMPRESSION, f"{said} {NOT_FOR_CLINICAL_USE.upper()}.")],
+                [remark(codes.IMPRESSION, f"{said} {NOT_FOR_CLINICAL_USE.upper()}.")],
             ),
             container(
                 codes.PROCEDURE_HEADING,
                 [
-                    text(codes.PROCEDURE_DESCRIPTION, why),
-                    text(
+                    remark(codes.PROCEDURE_DESCRIPTION, why),
+                    remark(
                         codes.PROCEDURE_DESCRIPTION,
                         f"Instances of the series: {len(series.headers)}. "
                         "Made by software without a reader.",

@@ -21,7 +21,8 @@ from node.report.header import NOT_FOR_CLINICAL_USE, Series
 from node.report.identity import Kind
 from node.report.origin import Origin
 from node.report.result import ResultReference
-from node.report.sr.document import container, fill, new_document, text
+from node.report.sr.content import container
+from node.report.sr.document import fill, new_document, remark
 from node.report.sr.words import (
     READING_ORDER,
     THIN,
@@ -72,14 +73,14 @@ def build_text_report(
     judgement = origin.judgement
     impression = f"{NOT_FOR_CLINICAL_USE.upper()}. {conclusion(judgement)}"
     sections = [
-        container(codes.IMPRESSIONS_HEADING, [text(codes.IMPRESSION, impression)]),
+        container(codes.IMPRESSIONS_HEADING, [remark(codes.IMPRESSION, impression)]),
         container(
             codes.FINDINGS_HEADING,
-            [text(codes.FINDING, "\n".join(lines)) for lines in _tables(judgement)],
+            [remark(codes.FINDING, "\n".join(lines)) for lines in _tables(judgement)],
         ),
         container(
             codes.PROCEDURE_HEADING,
-            [text(codes.PROCEDURE_DESCRIPTION, said) for said in remarks(judgement)],
+            [remark(codes.PROCEDURE_DESCRIPTION, said) for said in remarks(judgement)],
         ),
     ]
     fill(report, origin, codes.DIAGNOSTIC_IMAGING_REPORT, "2000", sections)

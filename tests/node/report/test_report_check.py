@@ -145,7 +145,7 @@ DAMAGE: list[tuple[str, Callable[[Dataset], None], str]] = [
     ("text", value_type, "value type"),
     ("text", no_value, "TextValue"),
     *((kind, template, "TID") for kind in ("sr", "text", "ko")),
-    *((kind, less_content, "cut short") for kind in ("sr", "text", "ko")),
+    *((kind, less_content, "not what was built") for kind in ("sr", "text", "ko")),
     *((kind, cut_pixels, "pixel") for kind in ("sc", "map")),
     *((kind, other_pixels, "pixel") for kind in ("sc", "map")),
 ]
@@ -206,3 +206,25 @@ def test_every_probability_is_looked_at(made, tmp_path):
         damaged.save_as(tmp_path / "slices.dcm")
         with pytest.raises(ResultHeld, match="number"):
             look(case, result, tmp_path / "slices.dcm", pydicom.dcmread(result.path))
+
+
+def test_an_item_that_is_right_in_one_place_is_looked_at_in_another(made, tmp_path):
+    case, results = made
+    (result,) = (r for r in results if r.kind is Kind.SLICE_REPORT)
+    damaged = pydicom.dcmread(result.path)
+    group = each(damaged, "NUM")[-1]
+    region = each(damaged, "SCOORD")[-1]
+    group.ContentSequence = [region]  # the same to the last byte, but below a number
+    damaged.save_as(tmp_path / "slices.dcm")
+    with pytest.raises(ResultHeld, match="NUM CONTAINS SCOORD is no relationship"):
+        look(case, result, tmp_path / "slices.dcm", pydicom.dcmread(result.path))
+
+
+def test_a_value_that_is_another_than_was_built_is_held(made, tmp_path):
+    case, results = made
+    (result,) = (r for r in results if r.kind is Kind.SLICE_REPORT)
+    damaged = pydicom.dcmread(result.path)
+    each(damaged, "NUM")[-1].MeasuredValueSequence[0].NumericValue = "1"
+    damaged.save_as(tmp_path / "slices.dcm")
+    with pytest.raises(ResultHeld, match="the content tree is not what was built"):
+        look(case, result, tmp_path / "slices.dcm", pydicom.dcmread(result.path))
