@@ -11,7 +11,8 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from node.broker import broker_url
+from node.broker import broker_url, check_broker
+from node.errors import ConfigError
 from node.hints import Queue, celery_app
 from node.settings import Settings, load_settings
 
@@ -56,7 +57,14 @@ def _reachable(host: str) -> str:
 
 
 def _ping(worker: str, settings: Settings) -> None:
-    app = celery_app(broker_url(settings), settings)
+    url = broker_url(settings)
+    try:
+        check_broker(url)
+    except ConfigError as error:
+        # It waits for the broker as it should: to start it again would mend nothing.
+        print(error, file=sys.stderr)
+        return
+    app = celery_app(url, settings)
     if not app.control.ping(destination=[worker], timeout=TIMEOUT_S / 2, limit=1):
         raise RuntimeError(f"{worker} does not answer")
 
