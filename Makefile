@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-TEST_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb chromium redis-server postgresql \
+TEST_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb chromium redis-server postgresql nginx-light \
 	default-jre-headless libpixelmed-java
 
 # What `make train-demo` draws and trains; the tests run it with less.

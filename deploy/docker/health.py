@@ -53,7 +53,7 @@ def _look(process_id: int, command: list[str], settings: Settings) -> None:
 
 def _reachable(host: str) -> str:
     """An address to call who listens on all of them."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def _ping(worker: str, settings: Settings) -> None:
