@@ -131,6 +131,7 @@ class Image:
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PIP_NO_INDEX": "1",  # nothing is fetched
             "PIP_NO_BUILD_ISOLATION": "0",  # which is pip's way to say that there is none
+            "PIP_NO_COMPILE": "1",
         }
         subprocess.run(
             ["sh", "-ec", self.path(command)],
