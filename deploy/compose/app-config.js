@@ -3,7 +3,10 @@ window.config = {
   routerBasename: '/',
   extensions: [],
   modes: [],
+  customizationService: {},
   showStudyList: true,
+  showLoadingIndicator: true,
+  strictZSpacingForVolumeViewport: true,
   defaultDataSourceName: 'dicomweb',
   dataSources: [
     {
@@ -21,7 +24,7 @@ window.config = {
         enableStudyLazyLoad: true,
         supportsFuzzyMatching: false,
         supportsWildcard: true,
-        omitQuotationForMultipartRequest: true,
+        bulkDataURI: { enabled: true },
       },
     },
   ],
