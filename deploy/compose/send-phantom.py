@@ -1,5 +1,6 @@
-"""A scanner for trying things out: sends a phantom head CT with a bleed to HOST PORT."""
+"""A scanner for trying things out: sends a phantom head CT with a bleed to each TITLE@HOST:PORT."""
 
+import re
 import sys
 import tempfile
 from datetime import datetime
@@ -13,19 +14,19 @@ from node.settings import Destination
 SIZE = 256
 
 
-def main(host: str, port: int) -> None:
-    """Draw the phantom, send it, and say how to find it."""
+def main(peers: list[str]) -> None:
+    """Draw the phantom and send it."""
     phantom = make_phantom(8, size=SIZE, findings=(Label.INTRAPARENCHYMAL,))
-    node = Destination(name="node", ae_title="ICHNODE", host=host, port=port)
     with tempfile.TemporaryDirectory() as folder:
         files = write_dicom(phantom, Path(folder), when=datetime.now())
-        refused = store_files("SCANNER", node, files, lambda: None)
-    for file, why in refused:
-        print(f"not taken: {file.name}: {why}", file=sys.stderr)
-    if refused:
-        sys.exit(1)
-    print(f"{len(files)} images of a phantom with a bleed were sent to {host}:{port}")
+        for peer in peers:
+            title, host, port = re.split("[@:]", peer)
+            destination = Destination(name="peer", ae_title=title, host=host, port=int(port))
+            refused = store_files("SCANNER", destination, files, lambda: None)
+            if refused:
+                sys.exit(f"{peer} did not take {len(refused)} images: {refused[0][1]}")
+            print(f"{len(files)} images of a phantom with a bleed were sent to {peer}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1:])

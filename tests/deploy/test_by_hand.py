@@ -29,6 +29,8 @@ from tests.deploy.tools import DEPLOY, ROOT, found
 from tests.e2e.peers import DICOMWEB, wait_for
 from tests.postgresql import binaries
 
+pytestmark = pytest.mark.long
+
 COMPOSE = DEPLOY / "compose"
 VIEWER = ROOT / ".viewer" / "ohif" / "dist"
 
@@ -138,15 +140,16 @@ class Machine:
 
     def here(self, text: str) -> str:
         """A text with the names and ports of other services as they are on this machine."""
-        for name, port in (
-            ("redis", 6379),
-            ("postgres", 5432),
-            ("orthanc", 8042),
-            ("ohif", 80),
-            ("web", 8042),
+        for name, port, moved in (
+            ("redis", 6379, "redis"),
+            ("postgres", 5432, "postgres"),
+            ("receive", 11112, "receive"),
+            ("orthanc", 4242, "orthanc"),
+            ("orthanc", 8042, "http"),
+            ("ohif", 80, "ohif"),
+            ("web", 8042, "web"),
         ):
-            moved = self.ports["http" if name == "orthanc" else name]
-            text = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{moved}", text)
+            text = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{self.ports[moved]}", text)
         return self.image.path(text)
 
     def _spawn(
@@ -285,13 +288,11 @@ class Machine:
     def _phantom(self, name: str, service: dict[str, Any]) -> None:
         for before, condition in service["depends_on"].items():
             if condition["condition"] == "service_healthy":
-                wait_for(lambda part=before: self.is_healthy(part), 60, f"{before} to be healthy")
-        host, _port = service["command"]
-        assert host == "receive"
+                wait_for(lambda part=before: self.is_healthy(part), 120, f"{before} to be healthy")
         script = [self._mounted(service, part) for part in service["entrypoint"]]
         script[0] = f"{self.folder}/opt/ichnode/bin/{script[0]}"
         subprocess.run(
-            [*script, "127.0.0.1", str(self.ports["receive"])],
+            [*script, *map(self.here, service["command"])],
             check=True,
             env=self._environment(service),
             cwd=self.folder,
@@ -326,9 +327,9 @@ def machine(image: Image) -> Iterator[Machine]:
         engine.stop()
 
 
-def results(machine: Machine) -> list[dict[str, Any]]:
-    """The structured reports in the archive, asked for as the viewer does."""
-    answer = machine.get("proxy", "/dicom-web/instances?Modality=SR")
+def in_archive(machine: Machine, modality: str) -> list[dict[str, Any]]:
+    """The objects of a modality in the archive, asked for as the viewer does."""
+    answer = machine.get("proxy", f"/dicom-web/instances?Modality={modality}")
     return list(json.loads(answer)) if answer else []
 
 
@@ -367,11 +368,14 @@ def test_a_phantom_goes_the_whole_way_and_its_reports_are_seen_through_the_proxy
 ) -> None:
     assert machine.started[-1] == "phantom"
     try:
-        wait_for(lambda: len(results(machine)) >= 3, 60, "the reports")
+        wait_for(lambda: len(in_archive(machine, "SR")) == 3, 120, "the reports")
     except AssertionError as error:
         logs = "\n".join(f"{name}: {machine.log(name)[-1500:]}" for name in machine.processes)
         raise AssertionError(f"{error}\n{logs}") from None
 
+    study = "0020000D"
+    objects = in_archive(machine, "CT") + in_archive(machine, "SR")
+    assert len({found[study]["Value"][0] for found in objects}) == 1, "images beside reports"
     status = json.loads(machine.node("receive", "status", "--json").stdout)
     (series,) = status["series"]
     assert series["state"] in ("reported", "delivered")
