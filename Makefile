@@ -6,8 +6,8 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-TEST_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb chromium redis-server postgresql nginx-light \
-	default-jre-headless libpixelmed-java
+TEST_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb chromium redis-server postgresql \
+	nginx-light default-jre-headless libpixelmed-java
 
 # What `make train-demo` draws and trains; the tests run it with less.
 TRAIN_DEMO ?= train-demo
