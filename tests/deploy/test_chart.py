@@ -1,0 +1,224 @@
+"""The Helm chart: what it makes is valid for Kubernetes, restricted, and fits the node."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+import yaml
+
+from node.broker import EmbeddedBroker
+from node.hints import Hints, Queue
+from node.settings import Settings
+from tests.deploy.tools import DEPLOY
+
+helm = pytest.importorskip("helm_python", reason="helm-python-sdk is for x86-64 alone")
+kubernetes = pytest.importorskip("kubernetes_validate")
+
+CHART = DEPLOY / "helm" / "ichnode"
+
+PLAIN: dict[str, Any] = {"existingSecret": "urls"}
+FULL: dict[str, Any] = {
+    "trial": {"enabled": True, "password": "notASecret42"},
+    "config": '[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "pacs"\nport = 104\n',
+    "filesSecret": "certificates",
+    "image": {"pullSecrets": ["pull"]},
+    "receive": {"service": {"type": "NodePort", "nodePort": 30104, "sourceRanges": ["10.0.0.0/8"]}},
+    "analyze": {
+        "gpu": True,
+        "imageTag": "cuda",
+        "runtimeClassName": "nvidia",
+        "nodeSelector": {"gpu": "yes"},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "keda": {"enabled": True, "minReplicas": 0},
+    },
+    "web": {
+        "enabled": True,
+        "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls"},
+    },
+    "networkPolicy": {
+        "enabled": True,
+        "dicomFrom": ["10.0.0.0/8"],
+        "webFrom": [{"kubernetes.io/metadata.name": "ingress-nginx"}],
+    },
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "nodeSelector": {"disk": "fast"},
+    "podAnnotations": {"c": "d"},
+    "env": {"ICHNODE_AUDIT__FILE": "none"},
+}
+
+
+def rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects that `helm template` gives."""
+    with helm.Chart.load(CHART) as chart:
+        files = chart.render(values, name="ich", namespace="radiology")
+    return [
+        found
+        for name, text in files.items()
+        if not name.endswith(".txt")
+        for found in yaml.safe_load_all(text)
+        if found
+    ]
+
+
+def one(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """The object of that kind and name."""
+    (found,) = [o for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def pods(objects: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and specification of every Pod that is asked for."""
+    for found in objects:
+        if found["kind"] in ("Deployment", "StatefulSet"):
+            yield found["metadata"]["name"], found["spec"]["template"]["spec"]
+
+
+def environment(pod: dict[str, Any]) -> dict[str, str]:
+    """Variables of a Pod's container; of two of one name the last one counts."""
+    return {v["name"]: v.get("value", "") for v in pod["containers"][0]["env"]}
+
+
+@pytest.mark.parametrize("values", [PLAIN, FULL], ids=["plain", "full"])
+def test_helm_lint_finds_no_fault(values: dict[str, Any]) -> None:
+    report = helm.lint(CHART, values, strict=True)
+
+    assert report["errors"] == []
+    assert [m["error"] for m in report["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("version", ["1.27", "1.33"])
+@pytest.mark.parametrize("values", [PLAIN, FULL], ids=["plain", "full"])
+def test_every_object_is_valid_for_kubernetes(values: dict[str, Any], version: str) -> None:
+    objects = [o for o in rendered(values) if not o["apiVersion"].startswith("keda.sh")]
+
+    assert len(objects) >= 9
+    for found in objects:
+        kubernetes.validate(found, version, strict=True)
+
+
+@pytest.mark.parametrize("values", [PLAIN, FULL], ids=["plain", "full"])
+def test_every_pod_is_restricted(values: dict[str, Any]) -> None:
+    for name, pod in pods(rendered(values)):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"]["requests"], name
+            assert {"readinessProbe", "startupProbe"} & set(container), name
+
+
+def test_every_service_finds_its_pods() -> None:
+    objects = rendered(FULL)
+    labels = [
+        o["spec"]["template"]["metadata"]["labels"]
+        for o in objects
+        if o["kind"] in ("Deployment", "StatefulSet")
+    ]
+
+    for found in objects:
+        if found["kind"] == "Service":
+            selector = found["spec"]["selector"].items()
+            assert len([label for label in labels if selector <= label.items()]) == 1, found
+
+
+def test_the_variables_of_every_pod_are_a_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    for name, pod in pods(rendered(PLAIN)):
+        with monkeypatch.context() as patch:
+            for variable, value in environment(pod).items():
+                if variable.endswith("URL_FILE"):
+                    file = tmp_path / variable
+                    scheme = "redis" if "BROKER" in variable else "postgresql+psycopg"
+                    file.write_text(f"{scheme}://server/0")
+                    file.chmod(0o400)
+                    patch.setenv(variable, str(file))
+                elif variable.startswith("ICHNODE_") and variable != "ICHNODE_CONFIG":
+                    patch.setenv(variable, value)
+            settings = Settings()
+        assert settings.dicom.host == "0.0.0.0", name
+        assert str(settings.home) == "/var/lib/ichnode/home", name
+
+
+def test_a_gpu_worker_asks_for_one_gpu_and_all_else_for_none() -> None:
+    for name, pod in pods(rendered(FULL)):
+        container = pod["containers"][0]
+        is_gpu = name == "ich-analyze"
+        assert ("nvidia.com/gpu" in container["resources"]["limits"]) is is_gpu, name
+        assert container["image"].endswith(":cuda") is is_gpu, name
+        if is_gpu:
+            assert environment(pod)["ICHNODE_ANALYZE__DEVICE"] == "cuda"
+            assert pod["nodeSelector"] == {"gpu": "yes", "disk": "fast"}
+
+
+def test_workers_on_a_cpu_take_as_many_threads_as_they_ask_for_cores() -> None:
+    pod = dict(pods(rendered(PLAIN)))["ich-analyze"]
+
+    cores = pod["containers"][0]["resources"]["requests"]["cpu"]
+    assert environment(pod)["ICHNODE_ANALYZE__THREADS"] == cores
+
+
+def test_what_the_user_sets_goes_before_what_the_chart_sets() -> None:
+    pod = dict(pods(rendered(FULL)))["ich-receive"]
+
+    assert environment(pod)["ICHNODE_AUDIT__FILE"] == "none"
+
+
+def test_keda_counts_what_waits_in_the_queue_to_analyze(tmp_path: Any) -> None:
+    objects = rendered(FULL)
+    scaled = one(objects, "ScaledObject", "ich-analyze")["spec"]
+    (trigger,) = scaled["triggers"]
+    one(objects, "Deployment", scaled["scaleTargetRef"]["name"])
+    one(objects, "TriggerAuthentication", trigger["authenticationRef"]["name"])
+
+    broker = EmbeddedBroker(tmp_path)
+    process = broker.start()
+    try:
+        hints = Hints(broker.url, Settings(home=tmp_path))
+        for revision in (1, 2, 3):
+            hints.analyze(revision)
+        hints.deliver("pacs")
+        with redis.Redis.from_url(broker.url) as client:
+            index = broker.url.rpartition("/")[2]
+            assert trigger["metadata"]["databaseIndex"] == index
+            assert client.llen(trigger["metadata"]["listName"]) == 3
+    finally:
+        process.terminate()
+        process.wait(10)
+
+    assert trigger["metadata"]["listName"] == Queue.ANALYZE
+    assert "replicas" not in one(objects, "Deployment", "ich-analyze")["spec"], "KEDA sets them"
+
+
+def test_the_url_of_the_trial_are_those_of_its_servers() -> None:
+    objects = rendered(FULL)
+    secret = one(objects, "Secret", "ich-trial")["stringData"]
+
+    assert secret["broker-url"] == "redis://:notASecret42@ich-redis:6379/0"
+    assert secret["ledger-url"].endswith("@ich-postgres/ichnode")
+    one(objects, "Service", "ich-redis")
+    one(objects, "Service", "ich-postgres")
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({}, "existingSecret"),
+        ({"trial": {"enabled": True}}, "password"),
+        ({"trial": {"enabled": True, "password": "short"}}, "password"),
+        ({**PLAIN, "analyse": {}}, "analyse"),
+        ({**PLAIN, "analyze": {"keda": {"enabled": True}}}, "redisAddress"),
+        ({**PLAIN, "receive": {"service": {"sourceRanges": ["everybody"]}}}, "everybody"),
+        ({**PLAIN, "web": {"ingress": {"host": ""}}}, "host"),
+    ],
+)
+def test_values_that_cannot_be_used_are_named(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(helm.HelmError, match=complaint), helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values)
+        chart.render(values, name="ich", namespace="radiology")
