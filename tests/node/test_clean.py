@@ -299,6 +299,26 @@ def test_a_series_of_which_a_later_revision_is_under_way_keeps_all_its_images(no
     assert node.images() == []
 
 
+def test_a_series_of_which_an_earlier_revision_was_not_delivered_keeps_everything(
+    node: Node,
+) -> None:
+    node.report(node.receive(numbers=range(1)), "pacs")
+    late = node.receive(numbers=range(1, 2))
+    node.report(late, "archive")
+    (delivery,) = node.ledger.due_deliveries("archive")
+    node.ledger.sent([(delivery, None)])
+    with node.ledger.engine.begin() as connection:
+        connection.execute(
+            sa.update(schema.delivery)
+            .where(schema.delivery.c.id == delivery.id)
+            .values(state="committed")
+        )
+    assert [r.state for r in node.ledger.find("1.2.1")] == [State.REPORTED, State.DELIVERED]
+    node.days(100)
+    node.look()
+    assert (len(node.images()), len(node.results())) == (2, 2)
+
+
 def test_a_late_slice_of_a_removed_series_has_a_revision_that_says_what_it_has(node: Node) -> None:
     first = node.end(State.DELIVERED)
     node.days(8)
