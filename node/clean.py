@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 DAY_S = 86_400.0
 
 LOOK_S = 0.05
-"""For so long a look goes on with what is to be removed, seconds: assembling waits for it."""
+"""After this no further series is begun in a look, seconds: the disk is there for others."""
 
 REST_S = 10.0
 """Between two looks where there is nothing to remove, seconds."""
@@ -114,7 +114,7 @@ class Cleaner:
         self._rows = Mark()
 
     def look(self) -> Freed:
-        """Remove some of what is to go now: as much as `LOOK_S` allows, at most."""
+        """Remove some of what is to go now: no series more after `LOOK_S`."""
         if time.monotonic() < self._rest_until:
             return Freed()
         until = time.monotonic() + LOOK_S

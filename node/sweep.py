@@ -63,11 +63,14 @@ class Sweeper:
             self.explain,
             self.hint_analyze,
             self.hint_deliver,
-            self.clean,
         )
 
     def run(self, stop: threading.Event) -> None:
         """Sweep at every interval; an error is logged and does not end it."""
+        cleaning = threading.Thread(
+            target=self._clean_until, args=(stop,), daemon=True, name="clean"
+        )
+        cleaning.start()
         next_at = 0.0
         # No quick looks while something is ill: what is away is not to be pressed.
         while not stop.wait(INTERVAL_S if self._ill else LOOK_S):
@@ -76,6 +79,12 @@ class Sweeper:
                 self._guard(step)
             if is_whole:
                 next_at = time.monotonic() + INTERVAL_S
+        cleaning.join()
+
+    def _clean_until(self, stop: threading.Event) -> None:
+        """Clean in a thread beside the sweeping: to delete files takes a while."""
+        while not stop.wait(INTERVAL_S):
+            self._guard(self.clean)
 
     def _guard(self, step: Callable[[], None]) -> None:
         name = step.__name__

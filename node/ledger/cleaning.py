@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import Database, counts_for
+from node.ledger.database import Database
 from node.ledger.records import DeliveryState, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -204,21 +204,16 @@ class Cleaning(Database):
         """Keep new instances of a series out, while its files that nobody needs are taken away."""
         with self.engine.begin() as connection:
             _lock(connection, series_id)
-            needs = _revision.alias()
-            is_needed = sa.exists().where(
-                needs.c.series_id == series_id,
-                needs.c.images_removed_at.is_(None),
-                counts_for(needs, _instance),
-            )
+            # What such a revision had counts for none after it.
             was_removed = sa.exists().where(
-                needs.c.series_id == series_id,
-                needs.c.images_removed_at.is_not(None),
-                needs.c.number >= _instance.c.from_revision,
+                _revision.c.series_id == series_id,
+                _revision.c.images_removed_at.is_not(None),
+                _revision.c.number >= _instance.c.from_revision,
             )
             rows = connection.execute(
-                sa.select(
-                    _instance.c.path, sa.and_(~is_needed, was_removed).label("is_unneeded")
-                ).where(_instance.c.series_id == series_id)
+                sa.select(_instance.c.path, was_removed.label("is_unneeded")).where(
+                    _instance.c.series_id == series_id
+                )
             ).all()
             numbers = connection.execute(
                 sa.select(_revision.c.number).where(

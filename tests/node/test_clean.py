@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,11 +15,24 @@ from node.clean import DAY_S, Cleaner
 from node.commit.answering import judge
 from node.commit.content import Status
 from node.disk import Disk
-from node.ledger import Instance, Ledger, Outcome, Reference, Result, Revision, State, schema
+from node.ledger import (
+    Instance,
+    Ledger,
+    Outcome,
+    Reference,
+    Result,
+    Revision,
+    State,
+    Stored,
+    schema,
+)
 from node.reconcile import reconcile
 from node.settings import Settings
 from node.spool import Spool, digest_of
+from tests import ct
 from tests.conftest import Clock
+from tests.e2e.peers import storescu
+from tests.listening import listening
 
 CT, SR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.34"
 PEER = {"ae_title": "A", "host": "127.0.0.1", "port": 104}
@@ -285,6 +299,26 @@ def test_a_series_of_which_a_later_revision_is_under_way_keeps_all_its_images(no
     assert node.images() == []
 
 
+def test_a_series_of_which_an_earlier_revision_was_not_delivered_keeps_everything(
+    node: Node,
+) -> None:
+    node.report(node.receive(numbers=range(1)), "pacs")
+    late = node.receive(numbers=range(1, 2))
+    node.report(late, "archive")
+    (delivery,) = node.ledger.due_deliveries("archive")
+    node.ledger.sent([(delivery, None)])
+    with node.ledger.engine.begin() as connection:
+        connection.execute(
+            sa.update(schema.delivery)
+            .where(schema.delivery.c.id == delivery.id)
+            .values(state="committed")
+        )
+    assert [r.state for r in node.ledger.find("1.2.1")] == [State.REPORTED, State.DELIVERED]
+    node.days(100)
+    node.look()
+    assert (len(node.images()), len(node.results())) == (2, 2)
+
+
 def test_a_late_slice_of_a_removed_series_has_a_revision_that_says_what_it_has(node: Node) -> None:
     first = node.end(State.DELIVERED)
     node.days(8)
@@ -514,3 +548,42 @@ def test_refused_instances_go_by_their_age(node: Node, monkeypatch: pytest.Monke
     node.start()
     node.look()
     assert not folder.exists()
+
+
+def test_an_image_that_is_removed_while_it_is_entered_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spool had it, so it was not written; then it was removed; then the ledger takes it."""
+    file = ct.write(ct.image(1), tmp_path / "1.dcm")
+
+    def removed_first(ledger: Ledger, *arguments: Any) -> Stored:
+        for path in (tmp_path / "home" / "spool").rglob("*.dcm"):
+            path.unlink()
+        return store(ledger, *arguments)
+
+    store = Ledger.store
+    monkeypatch.setattr(Ledger, "store", removed_first)
+    with listening(tmp_path / "home") as receiver:
+        assert storescu(receiver.settings.dicom.port, [file]).returncode == 0
+        (revision,) = receiver.ledger.recent(2)
+        (image,) = receiver.ledger.instances(revision)
+        assert receiver.spool.holds(image.path, image.digest)
+
+
+def test_an_image_is_stored_though_its_folder_is_removed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    removed = []
+    real = Path.open
+
+    def removed_first(self: Path, *arguments: Any, **further: Any) -> Any:
+        if not removed and self.name.endswith(".part"):
+            self.parent.rmdir()
+            removed.append(self)
+        return real(self, *arguments, **further)
+
+    monkeypatch.setattr(Path, "open", removed_first)
+    path = spool.keep("1.2", "1.2.3", "1.2.3.4", digest_of(b"x"), b"x")
+    assert removed
+    assert spool.holds(path, digest_of(b"x"))

@@ -13,8 +13,10 @@ from node.ledger import Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool
 from node.sweep import INTERVAL_S, Sweeper
+from tests.conftest import Clock
 from tests.e2e.peers import wait_for
 from tests.node.conftest import Heard
+from tests.node.test_clean import Node
 
 
 def test_a_database_that_is_away_is_told_of_once_and_swept_again_when_it_is_back(
@@ -41,6 +43,26 @@ def test_a_database_that_is_away_is_told_of_once_and_swept_again_when_it_is_back
     assert len(complaints) == 1
     assert "no such table" in complaints[0]
     assert "sweeping (assemble) works again" in [r.message for r in caplog.records]
+
+
+def test_what_has_ended_long_ago_is_removed_beside_the_sweeping(
+    tmp_path: Path, heard: Heard
+) -> None:
+    settings = Settings(home=tmp_path, retention={"skipped_days": 1e-6})
+    ledger = open_ledger(settings.ledger_url)
+    node = Node(settings, ledger, Clock())
+    ledger.clock = time.time
+    node.end(State.SKIPPED)
+    assert len(node.images()) == 3
+    stop = threading.Event()
+    thread = threading.Thread(target=Sweeper(settings, node.spool, ledger, heard).run, args=(stop,))
+    thread.start()
+    try:
+        wait_for(lambda: not node.images(), 20, "the images are removed")
+    finally:
+        stop.set()
+        thread.join(10)
+        ledger.close()
 
 
 def test_what_has_come_to_rest_is_looked_at_between_two_sweeps(

@@ -64,7 +64,8 @@ def new_document(
             {uid: str(header.SOPClassUID) for uid, header in basis.headers.items()},
         )
     ]
-    if predecessor is not None:
+    # The same images may come once more: the report was made before, and none replaces itself.
+    if predecessor is not None and predecessor.sop_instance_uid != report.SOPInstanceUID:
         report.PredecessorDocumentsSequence = [
             references(
                 basis,

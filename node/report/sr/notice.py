@@ -11,7 +11,7 @@ from pydicom.uid import BasicTextSRStorage
 
 from node.report import codes
 from node.report.header import NOT_FOR_CLINICAL_USE, Series
-from node.report.identity import Kind, instance_uid
+from node.report.identity import Kind
 from node.report.origin import Unjudged
 from node.report.result import ResultReference
 from node.report.sr.content import container
@@ -49,10 +49,6 @@ def build_notice_report(
         As `node.report.sr.build_findings_report` takes them.
     """
     kind = replace(SERIES, variant=f" {reason} {detail}")  # another reason, another notice
-    if predecessor is not None and predecessor.sop_instance_uid == instance_uid(
-        series, kind.kind, 1, kind.variant
-    ):
-        predecessor = None  # it was made before, and none replaces itself
     report = new_document(series, kind, revision=revision, predecessor=predecessor, created=created)
     said = (
         "This series was NOT ANALYZED for intracranial hemorrhage. "

@@ -327,6 +327,14 @@ def test_a_later_revision_names_the_report_before_it(case, results, tmp_path):
     assert document.SeriesDescription.endswith("(revision 2)")
 
 
+def test_the_same_images_once_more_make_no_report_that_replaces_itself(case, results, tmp_path):
+    before = results[0]
+    again = case.build(tmp_path, revision=2, predecessors={before.kind: before.reference})
+    document = pydicom.dcmread(again[0].path)
+    assert document.SOPInstanceUID == before.sop_instance_uid
+    assert "PredecessorDocumentsSequence" not in document
+
+
 def test_the_model_is_named_as_device_algorithm_and_equipment(case, findings):
     model = case.judgement.model
     report = hd.Comprehensive3DSR.from_dataset(findings)
