@@ -103,6 +103,19 @@ def states(ledger: Ledger, revision: Revision) -> list[State]:
 # -- receive -------------------------------------------------------------------
 
 
+def test_an_instance_that_cannot_be_entered_is_told_of_and_leaves_nothing(ledger: Ledger) -> None:
+    revision = receive(ledger)
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE instance RENAME COLUMN sender TO elsewhere"))
+    with pytest.raises(sa.exc.DBAPIError):
+        ledger.store(instance(9), QUIET_S)
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE instance RENAME COLUMN elsewhere TO sender"))
+
+    assert found(ledger, revision.id) == revision
+    assert ledger.store(instance(9), QUIET_S).outcome is Outcome.NEW
+
+
 def test_the_first_instance_begins_revision_one(ledger: Ledger, clock: Clock) -> None:
     stored = ledger.store(instance(1), QUIET_S)
     revision = found(ledger, stored.revision_id)
