@@ -1,6 +1,8 @@
 """What receive does to the ledger."""
 
+import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,7 +105,7 @@ class Receiving(Database):
             When to look at the revision if nothing more is heard, seconds.
         """
         now = self.clock()
-        with self.engine.begin() as connection:
+        with self._turns, self.engine.begin() as connection:
             series_id = self._lock_series(connection, instance)
             newest = self._statements.newest_and_current.run(
                 connection, series_id=series_id, instance=instance.sop_instance_uid
@@ -147,6 +149,14 @@ class Receiving(Database):
             )
             known = self._statements.lock_series.run(connection, study=study, series=series)
         return int(known[0])
+
+    @cached_property
+    def _turns(self) -> AbstractContextManager[object]:
+        """SQLite has one writer, and who finds another one there sleeps for 1 to 100 ms.
+
+        Associations of one process need not: each wakes the next.
+        """
+        return threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     @cached_property
     def _statements(self) -> _Statements:
