@@ -7,6 +7,7 @@ Fragments of a message: DICOM PS3.8, annex E.
 
 import logging
 import queue
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -46,7 +47,7 @@ class Gathering(DIMSEServiceProvider):
     def __init__(self, association: Association, memory: Memory, longest: int) -> None:
         super().__init__(association)
         self.msg_queue = _Requests(self._serve)
-        self.is_serving = False
+        self._server: int | None = None  # the thread that serves an image now
         self._memory = memory
         self._longest = longest
         self._early = 0
@@ -62,6 +63,11 @@ class Gathering(DIMSEServiceProvider):
     def is_under_way(self) -> bool:
         """Whether a message has begun that is not whole yet."""
         return self.message is not None
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether an image is being stored, by the thread that reads."""
+        return self._server is not None
 
     def get_msg(self, block: bool = False) -> Any:
         """Give the next message, or (None, None) after a short wait, or when woken."""
@@ -81,7 +87,7 @@ class Gathering(DIMSEServiceProvider):
             super().send_msg(primitive, context_id)
             return
         answer = c_store_rsp(primitive)
-        if self.is_serving:  # by the thread that writes
+        if self._server == threading.get_ident():  # which is the one that writes
             self._early = self._early + 1 if self._connection.has_more else 0
             self._connection.send(p_data_tf(context_id, _LAST_OF_COMMAND, answer))
             return
@@ -146,12 +152,12 @@ class Gathering(DIMSEServiceProvider):
         service = uid_to_service_class(str(request.AffectedSOPClassUID))
         if context is None or service is not StorageServiceClass or not request.is_valid_request:
             return False
-        self.is_serving = True
+        self._server = threading.get_ident()
         try:
             service(self.assoc).SCP(request, context)
         finally:
             self.dul._idle_timer.restart()
-            self.is_serving = False
+            self._server = None
         return True
 
     @property
