@@ -29,6 +29,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from node.connection import Connection
 from node.dicom import send_without_delay
 
 PIECE = 256 * 1024
@@ -62,7 +63,7 @@ def write_directly(event: evt.Event, timeout_s: float) -> None:
     association.dimse = _Writing(association, connection)
 
 
-class _Connection(AssociationSocket):
+class _Connection(Connection):
     """The bytes of a connection, for two threads: TLS cannot be read and written at once.
 
     Parameters
@@ -74,10 +75,8 @@ class _Connection(AssociationSocket):
     """
 
     def __init__(self, made: AssociationSocket, timeout_s: float) -> None:
-        vars(self).update(vars(made))
+        super().__init__(made, timeout_s)
         self._lock = threading.Lock()
-        assert self.socket is not None
-        self.socket.settimeout(timeout_s)
 
     @property
     def ready(self) -> bool:

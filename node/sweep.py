@@ -34,6 +34,9 @@ INTERVAL_S = 0.5
 LOOK_S = 0.1
 """Between two looks at what has come to rest, seconds: a patient waits for them."""
 
+RESTS = 100
+"""A look for what no commitment was asked for is followed by so many times as long without."""
+
 LEEWAY_S = 30.0
 """Nothing waits for longer than the configuration says and this, seconds."""
 
@@ -56,6 +59,7 @@ class Sweeper:
         self.hints = hints
         self._cleaner = Cleaner(settings, spool, ledger)
         self._ill: set[str] = set()  # steps that did not succeed when they were last tried
+        self._look_for_unasked_at = 0.0
         self._steps = (
             self.straighten,
             self.assemble,
@@ -204,8 +208,7 @@ class Sweeper:
     def hint_deliver(self) -> None:
         """Send hints about destinations that something waits for, and senders that wait."""
         waiting = self.ledger.due_destinations()
-        committing = [d.name for d in self.settings.destinations if d.commit]
-        to_ask = self.ledger.destinations_to_ask(committing, sent_since(self.ledger, self.settings))
+        to_ask = self._destinations_to_ask()
         to_tell = self.ledger.due_reports()
         if (waiting or to_ask or to_tell) and self.hints.is_empty(Queue.DELIVER):
             for destination in waiting:
@@ -218,6 +221,22 @@ class Sweeper:
     def clean(self) -> None:
         """Remove some of what has ended long ago, and earlier where the disk fills up."""
         self._cleaner.look()
+
+    def _destinations_to_ask(self) -> list[str]:
+        """Destinations that are to be asked for storage commitment.
+
+        To one that does not know it all objects of three days are merely sent, and each look
+        goes through them: the longer it takes, the more seldom it is.
+        """
+        began = time.monotonic()
+        committing = [d.name for d in self.settings.destinations if d.commit]
+        if began < self._look_for_unasked_at:
+            committing = []  # what was begun is still looked at
+        found = self.ledger.destinations_to_ask(committing, sent_since(self.ledger, self.settings))
+        if committing:
+            took_s = time.monotonic() - began
+            self._look_for_unasked_at = began + (1 + RESTS) * took_s
+        return found
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self.ledger.clock(), UTC)

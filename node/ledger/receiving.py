@@ -1,11 +1,16 @@
 """What receive does to the ledger."""
 
+import threading
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 
 import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import Database
+from node.ledger.prepared import Prepared
 from node.ledger.records import (
     Instance,
     Outcome,
@@ -61,7 +66,27 @@ _ARRIVED = (
     )
 )
 
-_ENTER = sa.insert(_instance)
+_ENTER = sa.insert(_instance).inline()
+_GIVEN = (
+    "series_id",
+    "sop_instance_uid",
+    "sop_class_uid",
+    "digest",
+    "path",
+    "sender",
+    "received_at",
+    "from_revision",
+)
+
+
+@dataclass(frozen=True)
+class _Statements:
+    """What is run for every image."""
+
+    lock_series: Prepared
+    newest_and_current: Prepared
+    arrived: Prepared
+    enter: Prepared
 
 
 class Receiving(Database):
@@ -80,54 +105,68 @@ class Receiving(Database):
             When to look at the revision if nothing more is heard, seconds.
         """
         now = self.clock()
-        with self.engine.begin() as connection:
+        with self._turns, self.engine.begin() as connection:
             series_id = self._lock_series(connection, instance)
-            newest = connection.execute(
-                _NEWEST_AND_CURRENT,
-                {"series_id": series_id, "instance": instance.sop_instance_uid},
-            ).first()
-            current = None if newest is None else newest.instance_id
-            if newest is not None and newest.digest == instance.digest:
-                return Stored(Outcome.DUPLICATE, newest.id)
+            newest = self._statements.newest_and_current.run(
+                connection, series_id=series_id, instance=instance.sop_instance_uid
+            )
+            revision_id, number, state, current, digest = newest or (0, 0, None, None, None)
+            if digest == instance.digest:
+                return Stored(Outcome.DUPLICATE, revision_id)
 
-            if newest is not None and newest.state == State.RECEIVING:
-                revision_id, number = newest.id, newest.number
-                connection.execute(
-                    _ARRIVED, {"revision_id": revision_id, "now": now, "look_at": now + quiet_s}
+            if state == State.RECEIVING:
+                self._statements.arrived.run(
+                    connection, revision_id=revision_id, now=now, look_at=now + quiet_s
                 )
             else:
-                number = 1 if newest is None else newest.number + 1
+                number += 1
                 revision_id = self._begin_revision(connection, series_id, number, now, quiet_s)
             if current is not None:
                 connection.execute(
                     sa.update(_instance).where(_instance.c.id == current).values(to_revision=number)
                 )
-            connection.execute(
-                _ENTER,
-                {
-                    "series_id": series_id,
-                    "sop_instance_uid": instance.sop_instance_uid,
-                    "sop_class_uid": instance.sop_class_uid,
-                    "digest": instance.digest,
-                    "path": str(instance.path),
-                    "sender": instance.sender,
-                    "received_at": now,
-                    "from_revision": number,
-                },
+            self._statements.enter.run(
+                connection,
+                series_id=series_id,
+                sop_instance_uid=instance.sop_instance_uid,
+                sop_class_uid=instance.sop_class_uid,
+                digest=instance.digest,
+                path=str(instance.path),
+                sender=instance.sender,
+                received_at=now,
+                from_revision=number,
             )
         return Stored(Outcome.NEW if current is None else Outcome.CHANGED, revision_id)
 
     def _lock_series(self, connection: sa.Connection, instance: Instance) -> int:
-        key = {"study": instance.study_instance_uid, "series": instance.series_instance_uid}
-        known = connection.execute(_LOCK_SERIES, key).scalar()
+        study, series = instance.study_instance_uid, instance.series_instance_uid
+        known = self._statements.lock_series.run(connection, study=study, series=series)
         if known is None:
             connection.execute(
                 self.insert(_series)
-                .values(study_instance_uid=key["study"], series_instance_uid=key["series"])
+                .values(study_instance_uid=study, series_instance_uid=series)
                 .on_conflict_do_nothing()  # another one may have been quicker
             )
-            known = connection.execute(_LOCK_SERIES, key).scalar_one()
-        return int(known)
+            known = self._statements.lock_series.run(connection, study=study, series=series)
+        return int(known[0])
+
+    @cached_property
+    def _turns(self) -> AbstractContextManager[object]:
+        """SQLite has one writer, and who finds another one there sleeps for 1 to 100 ms.
+
+        Associations of one process need not: each wakes the next.
+        """
+        return threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
+
+    @cached_property
+    def _statements(self) -> _Statements:
+        dialect = self.engine.dialect
+        return _Statements(
+            Prepared(_LOCK_SERIES, dialect),
+            Prepared(_NEWEST_AND_CURRENT, dialect),
+            Prepared(_ARRIVED, dialect),
+            Prepared(_ENTER, dialect, _GIVEN),
+        )
 
     def _begin_revision(
         self, connection: sa.Connection, series_id: int, number: int, now: float, quiet_s: float

@@ -102,6 +102,19 @@ def states(ledger: Ledger, revision: Revision) -> list[State]:
 # -- receive -------------------------------------------------------------------
 
 
+def test_an_instance_that_cannot_be_entered_is_told_of_and_leaves_nothing(ledger: Ledger) -> None:
+    revision = receive(ledger)
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE instance RENAME COLUMN sender TO elsewhere"))
+    with pytest.raises(sa.exc.DBAPIError):
+        ledger.store(instance(9), QUIET_S)
+    with ledger.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE instance RENAME COLUMN elsewhere TO sender"))
+
+    assert found(ledger, revision.id) == revision
+    assert ledger.store(instance(9), QUIET_S).outcome is Outcome.NEW
+
+
 def test_the_first_instance_begins_revision_one(ledger: Ledger, clock: Clock) -> None:
     stored = ledger.store(instance(1), QUIET_S)
     revision = found(ledger, stored.revision_id)
@@ -926,6 +939,33 @@ def test_a_revision_does_not_become_ready_while_a_slice_is_being_stored(ledger: 
     assert outcomes == [False]
     (only,) = ledger.find(SERIES)
     assert (only.state, only.instances) == (State.RECEIVING, 4)
+
+
+def test_images_of_one_process_take_turns_and_do_not_sleep_for_the_lock_of_sqlite(
+    tmp_path: Path,
+) -> None:
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    receive(ledger)
+    begun: list[int] = []
+    sa.event.listen(ledger.engine, "checkout", lambda *_: begun.append(1))
+    others: list[threading.Thread] = []
+
+    def begin_another(_connection: sa.Connection) -> None:
+        if not others:
+            others.append(threading.Thread(target=ledger.store, args=(instance(8), QUIET_S)))
+            others[0].start()
+            others[0].join(0.3)
+            begun.append(-len(begun))
+
+    sa.event.listen(ledger.engine, "commit", begin_another)
+    ledger.store(instance(9), QUIET_S)
+    others[0].join(20)
+    sa.event.remove(ledger.engine, "commit", begin_another)
+
+    assert begun == [1, -1, 1]
+    (only,) = ledger.find(SERIES)
+    assert only.instances == 5
+    ledger.close()
 
 
 # -- opening -------------------------------------------------------------------

@@ -28,6 +28,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from node.access import STRANGERS
 from node.listener import LONGEST_COMMAND, LONGEST_PDU, printable
 from node.receive import Receiver
+from node.spool import Spool
 from tests.fuzz.pdus import CONTEXTS, ECHO, request
 from tests.listening import listening
 
@@ -274,6 +275,22 @@ def test_who_says_nothing_in_an_association_is_left(tmp_path: Path) -> None:
         assert soon(lambda: not receiver.server.connections())
 
 
+def test_a_peer_that_waits_for_the_node_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = Spool.keep
+
+    def slowly(*given: Any) -> Path:
+        time.sleep(2)
+        return keep(*given)
+
+    monkeypatch.setattr(Spool, "keep", slowly)
+    with listening(tmp_path, idle_s=0.5) as receiver:
+        association = called(receiver, storage=True)
+        assert association.send_c_store(image(1000)).Status == 0x0000
+        association.release()
+
+
 def test_connections_that_ask_for_nothing_keep_nobody_else_out(tmp_path: Path) -> None:
     """They are fewer than twice the associations of an address, and count as none."""
     with (
@@ -386,6 +403,34 @@ def test_requests_without_waiting_for_answers_end_the_association(
                 break
 
         assert caught("it does not wait for answers")
+
+
+def test_a_request_that_comes_before_the_answer_to_another_is_answered_too(tmp_path: Path) -> None:
+    with listening(tmp_path) as receiver, raw_association(receiver) as connection:
+        connection.sendall(2 * (store_command() + p_data(b"no dataset", last=True)))
+
+        answers = b""
+        while answers.count(b"1.2.3\0") < 2:
+            some = connection.recv(65536)
+            assert some
+            answers += some
+
+
+def test_an_image_in_many_small_fragments_is_stored(tmp_path: Path) -> None:
+    dataset = image(1000)
+    dataset.SOPInstanceUID = "1.2.3"  # as the command has it
+    encoded = encode(dataset, is_implicit_vr=False, is_little_endian=True)
+    assert encoded is not None
+    pieces = [encoded[start : start + 7] for start in range(0, len(encoded), 7)]
+    with listening(tmp_path) as receiver, raw_association(receiver) as connection:
+        connection.sendall(store_command())
+        for piece in pieces[:-1]:
+            connection.sendall(p_data(piece))
+        connection.sendall(p_data(pieces[-1], last=True))
+        assert connection.recv(6)[0] == P_DATA_TF
+
+    [stored] = tmp_path.rglob("*.dcm")
+    assert stored.read_bytes().endswith(encoded)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from node.ledger import Revision, State, open_ledger
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.spool import Spool
-from node.sweep import INTERVAL_S, Sweeper
+from node.sweep import INTERVAL_S, RESTS, Sweeper
 from tests.conftest import Clock
 from tests.e2e.peers import wait_for
 from tests.node.conftest import Heard
@@ -91,3 +91,29 @@ def test_what_has_come_to_rest_is_looked_at_between_two_sweeps(
 
     assert looks[State.READY] <= 2 + (time.monotonic() - began) / INTERVAL_S
     assert looks[State.RECEIVING] >= 2 * looks[State.READY]
+
+
+def test_a_long_look_for_what_no_commitment_was_asked_for_is_followed_by_a_long_rest(
+    tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=104, commit=True)
+    settings = Settings(home=tmp_path, destinations=[pacs])
+    ledger = open_ledger(settings.ledger_url)
+    looks: list[list[str]] = []
+
+    def look(committing: list[str], _since: float) -> list[str]:
+        looks.append(committing)
+        time.sleep(0.02 if committing else 0)
+        return []
+
+    monkeypatch.setattr(ledger, "destinations_to_ask", look)
+    sweeper = Sweeper(settings, Spool(tmp_path), ledger, heard)
+    sweeper.hint_deliver()
+    sweeper.hint_deliver()
+    assert looks == [["pacs"], []]
+
+    later = time.monotonic() + 100 * RESTS
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    sweeper.hint_deliver()
+    ledger.close()
+    assert looks[-1] == ["pacs"]
