@@ -15,9 +15,7 @@ def maxima(judgement: Judgement) -> dict[str, float]:
 
 def flagged(judgement: Judgement) -> list[str]:
     """The findings that the operating point calls present in the study."""
-    return [
-        label.value for label in LABELS if judgement.assessment(label) is Assessment.PRESENT
-    ]
+    return [label.value for label in LABELS if judgement.assessment(label) is Assessment.PRESENT]
 
 
 def findings_json(judgement: Judgement) -> dict[str, dict[str, Any]]:

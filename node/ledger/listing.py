@@ -8,7 +8,6 @@ from node.ledger import schema
 from node.ledger.database import Database, as_instance
 from node.ledger.records import (
     MOST_COUNTED,
-    DeliveryState,
     Instance,
     Page,
     Place,
@@ -83,9 +82,7 @@ class Listing(Database):
         )
         counted = [
             sa.select(sa.func.count())
-            .select_from(
-                sa.select(sa.literal(1)).where(condition).limit(MOST_COUNTED).subquery()
-            )
+            .select_from(sa.select(sa.literal(1)).where(condition).limit(MOST_COUNTED).subquery())
             .scalar_subquery()
             for condition in conditions
         ]
@@ -108,9 +105,7 @@ class Listing(Database):
                 .where(_revision.c.id.in_([revision.id for revision in revisions]))
             ).all()
         by_id = {revision.id: revision for revision in revisions}
-        return {
-            row.revision_id: as_instance(row, by_id[row.revision_id]) for row in rows
-        }
+        return {row.revision_id: as_instance(row, by_id[row.revision_id]) for row in rows}
 
     def series_of_instance(self, uid: str) -> list[Revision]:
         """All revisions of the series that received an instance, in order."""
