@@ -1,6 +1,6 @@
 """What a worklist asks of the ledger: pages of revisions, as quick with a million as with ten."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -89,7 +89,7 @@ class Listing(Database):
         with self.reading() as connection:
             return Tallies(*connection.execute(sa.select(*counted)).one())
 
-    def first_instances(self, revisions: list[Revision]) -> dict[int, Instance]:
+    def first_instances(self, revisions: Sequence[Revision]) -> dict[int, Instance]:
         """An instance of each of some revisions, by the revision's id: the first that came."""
         of_series = (
             sa.select(sa.func.min(_instance.c.id))
