@@ -11,7 +11,7 @@ The way of a slice through this package::
     describe.py  stage 1: one slice -> a descriptor (six logits)
     fusion.py    stage 2: seven neighbouring descriptors -> six probabilities
     detector.py  all of it: Volume -> (n, 6) probabilities
-    bundle.py    a trained model as a folder on disk
+    bundle.py    a trained model as a folder on disk; identity.py: which one it is
     phantom/     synthetic head CT, to learn from and to show the way with
 
 Training and the node both import it, so a slice goes through the same code

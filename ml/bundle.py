@@ -29,13 +29,10 @@ from torch import nn
 from ml.describe import Preprocess, build_backbone
 from ml.errors import BundleError
 from ml.fusion import AxialFusion, Fusion, SequenceFusion
+from ml.identity import MANIFEST, find_bundle
 from ml.labels import LABELS, Label
 from ml.windows import PAPER_WINDOWS, Window
 
-SHIPPED = Path(__file__).parent / "bundles"
-"""Where the bundles lie that come with the package."""
-
-MANIFEST = "bundle.json"
 STAGE1 = "stage1.safetensors"
 STAGE2 = "stage2.safetensors"
 
@@ -197,29 +194,6 @@ class Bundle:
     preprocess: Preprocess
     backbone: nn.Module
     fusion: Fusion
-
-
-def find_bundle(name: str | Path) -> Path:
-    """The folder of a bundle.
-
-    Parameters
-    ----------
-    name : str or pathlib.Path
-        The name of one that comes with the package, or a folder.
-
-    Raises
-    ------
-    BundleError
-        If there is neither.
-    """
-    for folder in (Path(name), SHIPPED / name):
-        if (folder / MANIFEST).is_file():
-            return folder
-    shipped = sorted(p.parent.name for p in SHIPPED.glob(f"*/{MANIFEST}"))
-    raise BundleError(
-        f"no model bundle {str(name)!r}: neither a folder with {MANIFEST} nor one of "
-        f"those shipped ({', '.join(shipped) or 'none'})"
-    )
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:

@@ -7,6 +7,7 @@ row has moved; one that is lost is sent again by the sweeper.
 import logging
 import warnings
 from enum import StrEnum
+from typing import Any
 
 import redis
 from celery import Celery
@@ -38,6 +39,9 @@ ASK_TASK = "ichnode.ask_commitment"
 TELL_TASK = "ichnode.tell_commitment"
 """Tasks that go through the queue `deliver` too: storage commitment."""
 
+HOW_IT_IS = "ichnode_how_it_is"
+"""What workers are asked in Celery's remote control."""
+
 
 def celery_app(url: str, settings: Settings) -> Celery:
     """Celery as the node uses it: JSON only, acknowledged late, one message at a time."""
@@ -65,15 +69,27 @@ def celery_app(url: str, settings: Settings) -> Celery:
     return app
 
 
-def answering_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> list[str]:
-    """Names of the workers that answer within a time, seconds."""
+def ask_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> dict[str, dict[str, Any]]:
+    """Ask every worker how it is.
+
+    Returns
+    -------
+    dict of str to dict
+        What each that answered within `timeout_s` said, by its name: see `work.how_it_is`.
+    """
     try:
         with redis.Redis.from_url(url, socket_connect_timeout=timeout_s) as client:
             client.ping()  # Celery would try for seconds to reach a broker that is away
-        replies = celery_app(url, settings).control.ping(timeout=timeout_s)
+        with celery_app(url, settings) as app:
+            replies = app.control.broadcast(HOW_IT_IS, reply=True, timeout=timeout_s)
     except (OperationalError, redis.RedisError, OSError):
-        return []
-    return sorted(name for reply in replies for name in reply)
+        return {}
+    return {name: said for reply in replies or () for name, said in reply.items()}
+
+
+def answering_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> list[str]:
+    """Names of the workers that answer within a time, seconds."""
+    return sorted(ask_workers(url, settings, timeout_s))
 
 
 class Hints:

@@ -7,7 +7,9 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from celery.worker.control import inspect_command
 
 from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.assemble import Reason
@@ -18,6 +20,7 @@ from node.environment import is_passing
 from node.headers import read_headers
 from node.hints import (
     ASK_TASK,
+    HOW_IT_IS,
     PAUSE_AFTER_ERROR_S,
     TELL_TASK,
     Hints,
@@ -229,6 +232,24 @@ def _reason(error: IchnodeError) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", type(error).__name__).lower()
 
 
+def how_it_is(analyzer: "Analyzer | None") -> dict[str, Any]:
+    """What a worker says of itself when it is asked: the device that it judges on."""
+    if analyzer is None:
+        return {}
+    device = analyzer.detector.device
+    if device.type != "cuda":
+        return {"device": str(device)}
+    import torch  # noqa: PLC0415  as in `run_worker`
+
+    free, memory = torch.cuda.mem_get_info(device)
+    gpu = {
+        "name": torch.cuda.get_device_name(device),
+        "memory": memory,
+        "memory_used": memory - free,
+    }
+    return {"device": str(device), "gpu": gpu}
+
+
 def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None:
     """Serve a queue until the process is told to end.
 
@@ -275,6 +296,7 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
             app.task(worker.deliver, name=task_name(queue))
             app.task(worker.ask_commitment, name=ASK_TASK)
             app.task(worker.tell_commitment, name=TELL_TASK)
+        inspect_command(name=HOW_IT_IS)(lambda _state: how_it_is(analyzer))
         # Threads: CUDA does not survive a fork. No gossip between workers: the ledger knows.
         app.worker_main(
             [

@@ -3,7 +3,8 @@
 References
 ----------
 DICOM PS3.15: Application Activity A.5.3.1, DICOM Instances Accessed A.5.3.6, DICOM
-Instances Transferred A.5.3.7, Security Alert A.5.3.11, User Authentication A.5.3.12. Codes: PS3.16, CID 400 to 404.
+Instances Transferred A.5.3.7, Security Alert A.5.3.11, User Authentication A.5.3.12. Codes:
+PS3.16, CID 400 to 404.
 """
 
 from collections import Counter

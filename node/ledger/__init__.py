@@ -2,12 +2,12 @@
 
 from node.ledger.analyzing import Claim
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
+from node.ledger.counting import Standing
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.patience import patiently
 from node.ledger.records import (
-    MOST_COUNTED,
     Delivery,
     DeliveryState,
     DestinationState,
@@ -21,12 +21,10 @@ from node.ledger.records import (
     Selection,
     State,
     Stored,
-    Tallies,
 )
 
 __all__ = [
     "HINT_S",
-    "MOST_COUNTED",
     "Claim",
     "Commitment",
     "Delivery",
@@ -45,9 +43,9 @@ __all__ = [
     "Result",
     "Revision",
     "Selection",
+    "Standing",
     "State",
     "Stored",
-    "Tallies",
     "open_ledger",
     "patiently",
 ]

@@ -394,8 +394,8 @@ def counts_for(revision: sa.FromClause, instance: sa.FromClause) -> sa.ColumnEle
     )
 
 
-def latest(column: sa.ColumnElement[float]) -> sa.ScalarSelect[float]:
-    """The latest time in a column: the end of its index."""
+def latest(column: sa.ColumnElement[T]) -> sa.ScalarSelect[T]:
+    """The latest time or the newest id in a column: the end of its index."""
     return sa.select(sa.func.max(column)).where(column.is_not(None)).scalar_subquery()
 
 

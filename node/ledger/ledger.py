@@ -8,6 +8,7 @@ from node.ledger import schema
 from node.ledger.analyzing import Analyzing
 from node.ledger.assembling import Assembling
 from node.ledger.committing import Committing
+from node.ledger.counting import Counting
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
 from node.ledger.listing import Listing
@@ -20,7 +21,15 @@ _delivery = schema.delivery
 
 
 class Ledger(
-    Receiving, Assembling, Analyzing, Delivering, Committing, Reconciling, Looking, Listing
+    Receiving,
+    Assembling,
+    Analyzing,
+    Delivering,
+    Committing,
+    Reconciling,
+    Looking,
+    Listing,
+    Counting,
 ):
     """The state of every series, with what each station does to it."""
 

@@ -5,18 +5,17 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ml.errors import IchnodeError, PixelError
 from ml.labels import SUBTYPES, Label
-from node.errors import ConfigError, DeliveryError
-from node.ledger import Ledger, Result, Revision, State, open_ledger
+from node.errors import ConfigError
+from node.ledger import DeliveryState, Ledger, Result, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, is_uid
+from node.vitals import Background, Echo, Vitals, look
 from node.web import values
 from node.web.paging import View, write_place
 from node.web.patient import Patient, read_patient
@@ -29,7 +28,6 @@ LABELS = (Label.ANY, *SUBTYPES)
 """In the order in which the pages show them."""
 
 DAY_S = 86_400.0
-ECHO_TIMEOUT_S = 5.0
 
 SEARCHED = 500
 """Series whose headers are read for a patient's ID: the ledger names no patients."""
@@ -49,27 +47,20 @@ class NotThere(IchnodeError):
     """Nothing of that name or number is there."""
 
 
-@dataclass(frozen=True)
-class Echo:
-    """What a destination answered to the last C-ECHO."""
-
-    at: datetime
-    answers: bool
-    said: str
-
-
 class Desk:
     """What can be asked of a node, and asked for.
 
     Parameters
     ----------
     settings : Settings
+    background : Background
+        Looks meanwhile at what takes long.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, background: Background) -> None:
         self.settings = settings
+        self.background = background
         self.spool = Spool(settings.home)
-        self.echoes: dict[str, Echo] = {}
         self._ledger: Ledger | None = None
         self._opened_at = -_REOPEN_S
         self._opening = threading.Lock()
@@ -106,12 +97,13 @@ class Desk:
 
     def tallies(self) -> values.Tallies:
         """How many series there are that somebody looks after."""
-        found = self.ledger.tallies(self.ledger.clock() - DAY_S)
+        standing = self.ledger.standing()
+        moving = (State.RECEIVING, State.READY, State.ANALYZING)
         return values.Tallies(
-            flagged=found.flagged,
-            under_way=found.under_way,
-            waiting=found.waiting,
-            failed=found.failed,
+            flagged=self.ledger.flagged_since(self.ledger.clock() - DAY_S),
+            under_way=sum(standing[state].revisions for state in moving),
+            waiting=standing[State.REPORTED].revisions,
+            failed=standing[State.FAILED].revisions,
         )
 
     def rows(
@@ -125,16 +117,12 @@ class Desk:
         )
         if not self.settings.web.show_patient:
             return rows, {}
-        return rows, {
-            id: read_patient(self.spool.path(first.path)) for id, first in firsts.items()
-        }
+        return rows, {id: read_patient(self.spool.path(first.path)) for id, first in firsts.items()}
 
     def find(self, text: str) -> list[Revision]:
         """Revisions of a study, a series or an image; of a patient where that may be shown."""
         text = text.strip()
-        found: list[Revision] = []
-        if is_uid(text):
-            found = self.ledger.find(text) or self.ledger.series_of_instance(text)
+        found = self.find_uid(text)
         if not found and text and self.settings.web.show_patient:
             recent = self.ledger.recent(SEARCHED)
             firsts = self.ledger.first_instances(recent)
@@ -144,6 +132,12 @@ class Desk:
                 if read_patient(self.spool.path(firsts[revision.id].path)).is_called(text)
             ]
         return found
+
+    def find_uid(self, uid: str) -> list[Revision]:
+        """Revisions of a study, a series or an image."""
+        if not is_uid(uid):
+            return []
+        return self.ledger.find(uid) or self.ledger.series_of_instance(uid)
 
     # -- one series --------------------------------------------------------------
 
@@ -208,12 +202,14 @@ class Desk:
             by_destination[delivery.destination].append(delivery)
         found = []
         for name, deliveries in by_destination.items():
-            states = Counter(delivery.state.value for delivery in deliveries)
+            states = Counter(delivery.state for delivery in deliveries)
             tries = [d.next_try_at for d in deliveries if d.next_try_at is not None]
             found.append(
                 values.Delivery(
                     destination=name,
-                    **{state: states[state] for state in ("pending", "sent", "committed", "failed")},
+                    **{
+                        state: states[state] for state in ("pending", "sent", "committed", "failed")
+                    },
                     attempts=max(delivery.attempts for delivery in deliveries),
                     next_try_at=min(tries, default=None),
                     detail=next((d.detail for d in deliveries if d.detail), None),
@@ -309,19 +305,17 @@ class Desk:
         NotThere
             If there is no such destination.
         """
-        from node.deliver import echo  # noqa: PLC0415  the network is not needed before
-
         peer = self.settings.destination(destination)
         if peer is None:
             raise NotThere("no such destination in the configuration")
         with self._calling[destination]:
-            try:
-                echo(self.settings.dicom.ae_title, peer, ECHO_TIMEOUT_S)
-                answer = Echo(datetime.now(UTC), True, "answers a C-ECHO")
-            except (DeliveryError, ConfigError) as error:
-                answer = Echo(datetime.now(UTC), False, str(error))
-            self.echoes[destination] = answer
-        return answer
+            return self.background.echo(peer)
+
+    # -- the node ----------------------------------------------------------------
+
+    def vitals(self) -> Vitals:
+        """How the node is."""
+        return look(self.settings, self.ledger, self.background)
 
 
 def _row(revision: Revision, sender: str | None) -> dict[str, Any]:
@@ -338,7 +332,9 @@ def _row(revision: Revision, sender: str | None) -> dict[str, Any]:
         "images": revision.instances,
         "sender": sender,
         "findings": tuple(
-            values.Finding(label=label, probability=maxima[label], flagged=label in revision.flagged)
+            values.Finding(
+                label=label, probability=maxima[label], flagged=label in revision.flagged
+            )
             for label in LABELS
             if label in maxima
         ),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from pydicom.pixels import pixel_array
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
 
 from ml.errors import PixelError, SeriesError, first_line
 from ml.file import read_up_to_pixels
@@ -55,12 +56,7 @@ def _decode(path: Path, frame: int) -> np.ndarray:
     try:
         with path.open("rb") as file:
             header, _ = read_up_to_pixels(file, tags=_TAGS)
-        rows, columns = int(header.Rows), int(header.Columns)
-        frames = int(header.get("NumberOfFrames", 1) or 1)
-        if rows * columns > MOST_PIXELS or not 0 <= frame < frames:
-            raise PixelError(f"frame {frame + 1} of {frames}, {rows} x {columns} pixels")
-        if header.SamplesPerPixel != 3 or header.BitsAllocated != 8:
-            raise PixelError("this is no colour picture")
+        _check(header, frame)
         return np.asarray(pixel_array(path, index=frame))
     except (FileNotFoundError, PixelError):
         raise
@@ -68,3 +64,12 @@ def _decode(path: Path, frame: int) -> np.ndarray:
         raise PixelError(str(error)) from error
     except Exception as error:  # decoders raise whatever their C libraries do
         raise PixelError(f"pixel data cannot be decoded ({first_line(error)})") from error
+
+
+def _check(header: Dataset, frame: int) -> None:
+    """Look at what is to be decoded before any memory is taken for it."""
+    frames = int(header.get("NumberOfFrames", 1) or 1)
+    if not 0 <= frame < frames or header.Rows * header.Columns > MOST_PIXELS:
+        raise PixelError(f"frame {frame + 1} of {frames}, {header.Rows} x {header.Columns}")
+    if header.SamplesPerPixel != 3 or header.BitsAllocated != 8:
+        raise PixelError("this is no colour picture")

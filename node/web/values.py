@@ -43,7 +43,7 @@ class Row(Value):
 
 
 class Tallies(Value):
-    """How many series there are that somebody looks after; a thousand stands for more."""
+    """How many series there are that somebody looks after."""
 
     flagged: int = Field(description="in the last 24 hours")
     under_way: int

@@ -257,7 +257,18 @@ def list_all(ledger: Ledger) -> None:
     ledger.first_instances(revisions)
     ledger.siblings(revisions[0])
     ledger.series_of_instance("1.2.3.1")
-    ledger.tallies(ledger.clock() - 86_400)
+    ledger.flagged_since(ledger.clock() - 86_400)
+
+
+def count(ledger: Ledger, clock: Clock) -> None:
+    """How the node is, while something is under way, has failed, waits and was given up."""
+    report(ledger)
+    ledger.give_up(ledger.due_deliveries("pacs")[0], "refused")
+    ledger.standing()
+    ledger.ended_since(clock.now - 3600)
+    ledger.unsent_since()
+    ledger.last_received()
+    ledger.check_writable()
 
 
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
@@ -268,6 +279,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "end-otherwise": end_otherwise,
     "deliver": lambda ledger, _: deliver(ledger),
     "commit": lambda ledger, _: commit(ledger),
+    "count": count,
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
 }

@@ -1,0 +1,27 @@
+"""How the node is: disk, queues, workers, destinations, model, series under way.
+
+records.py     what a look finds, as values
+background.py  what takes long: workers, folders, C-ECHO
+look.py        one look at everything
+
+Nothing here brings PyTorch: a process that only looks starts quickly and stays small.
+"""
+
+from node.vitals.background import Background
+from node.vitals.look import look, look_at_broker, look_at_disk, look_at_model
+from node.vitals.records import GPU, Disk, Echo, Folder, Vitals, WaitingQueue, WorkerState
+
+__all__ = [
+    "GPU",
+    "Background",
+    "Disk",
+    "Echo",
+    "Folder",
+    "Vitals",
+    "WaitingQueue",
+    "WorkerState",
+    "look",
+    "look_at_broker",
+    "look_at_disk",
+    "look_at_model",
+]
