@@ -26,9 +26,7 @@ _REQUIREMENTS = {
 }
 
 
-def server_context(
-    settings: TLSSettings, where: str = "[dicom.tls]"
-) -> ssl.SSLContext | None:
+def server_context(settings: TLSSettings, where: str = "[dicom.tls]") -> ssl.SSLContext | None:
     """How the node answers those who call it; None without TLS.
 
     Parameters

@@ -5,6 +5,7 @@ from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.counting import Standing
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
+from node.ledger.following import Arrival, Step
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.patience import patiently
 from node.ledger.records import (
@@ -25,6 +26,7 @@ from node.ledger.records import (
 
 __all__ = [
     "HINT_S",
+    "Arrival",
     "Claim",
     "Commitment",
     "Delivery",
@@ -45,6 +47,7 @@ __all__ = [
     "Selection",
     "Standing",
     "State",
+    "Step",
     "Stored",
     "open_ledger",
     "patiently",

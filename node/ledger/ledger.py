@@ -11,6 +11,7 @@ from node.ledger.committing import Committing
 from node.ledger.counting import Counting
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
+from node.ledger.following import Following
 from node.ledger.listing import Listing
 from node.ledger.looking import Looking
 from node.ledger.receiving import Receiving
@@ -30,6 +31,7 @@ class Ledger(
     Looking,
     Listing,
     Counting,
+    Following,
 ):
     """The state of every series, with what each station does to it."""
 

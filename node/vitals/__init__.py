@@ -8,7 +8,13 @@ Nothing here brings PyTorch: a process that only looks starts quickly and stays 
 """
 
 from node.vitals.background import Background
-from node.vitals.look import look, look_at_broker, look_at_disk, look_at_model
+from node.vitals.look import (
+    look,
+    look_at_broker,
+    look_at_destinations,
+    look_at_disk,
+    look_at_model,
+)
 from node.vitals.records import GPU, Disk, Echo, Folder, Vitals, WaitingQueue, WorkerState
 
 __all__ = [
@@ -22,6 +28,7 @@ __all__ = [
     "WorkerState",
     "look",
     "look_at_broker",
+    "look_at_destinations",
     "look_at_disk",
     "look_at_model",
 ]

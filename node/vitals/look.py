@@ -57,7 +57,7 @@ def look(settings: Settings, ledger: Ledger, background: Background) -> Vitals:
             ),
         ),
         workers=background.workers,
-        destinations=_destinations(settings, ledger),
+        destinations=look_at_destinations(settings, ledger),
         unsent_since=unsent_since,
         echoes=background.echoes,
         model=model,
@@ -104,7 +104,8 @@ def look_at_model(settings: Settings) -> tuple[Identity | None, str | None]:
         return None, str(error)
 
 
-def _destinations(settings: Settings, ledger: Ledger) -> tuple[DestinationState, ...]:
+def look_at_destinations(settings: Settings, ledger: Ledger) -> tuple[DestinationState, ...]:
+    """How each destination is that is configured or that anything was ever planned for."""
     known = {state.name: state for state in ledger.destinations()}
     for destination in settings.destinations:
         known.setdefault(destination.name, DestinationState(destination.name, 0, 0, 0, None, None))

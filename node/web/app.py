@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from ml.errors import first_line
 from node.health import is_ready, ready
+from node.metrics import CONTENT_TYPE
 from node.web import api, pages
 from node.web.asking import Asking, NotFromHere, NotIdentified
 from node.web.desk import LedgerAway, NotThere
@@ -66,6 +67,11 @@ def _open_to_monitors(app: FastAPI) -> None:
         findings = ready(desk.settings, desk.ledger)
         said = "".join(f"{f.subject}: {'well' if f.trouble is None else 'ill'}\n" for f in findings)
         return PlainTextResponse(said, 200 if is_ready(findings) else 503)
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics(request: Request) -> Response:
+        desk = request.app.state.asking.desk
+        return Response(desk.metrics(), media_type=CONTENT_TYPE)
 
 
 def _handle_errors(app: FastAPI) -> None:

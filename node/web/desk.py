@@ -12,7 +12,8 @@ from typing import Any
 from ml.errors import IchnodeError, PixelError
 from ml.labels import SUBTYPES, Label
 from node.errors import ConfigError
-from node.ledger import DeliveryState, Ledger, Result, Revision, State, open_ledger
+from node.ledger import Ledger, Result, Revision, State, open_ledger
+from node.metrics import Metrics
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, is_uid
 from node.vitals import Background, Echo, Vitals, look
@@ -62,6 +63,7 @@ class Desk:
         self.background = background
         self.spool = Spool(settings.home)
         self._ledger: Ledger | None = None
+        self._metrics: Metrics | None = None
         self._opened_at = -_REOPEN_S
         self._opening = threading.Lock()
         self._calling: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -316,6 +318,14 @@ class Desk:
     def vitals(self) -> Vitals:
         """How the node is."""
         return look(self.settings, self.ledger, self.background)
+
+    def metrics(self) -> bytes:
+        """What Prometheus is told."""
+        ledger = self.ledger
+        with self._opening:
+            if self._metrics is None:
+                self._metrics = Metrics(self.settings, ledger, self.background)
+        return self._metrics.exposition()
 
 
 def _row(revision: Revision, sender: str | None) -> dict[str, Any]:

@@ -42,6 +42,18 @@ SAID = {
 }
 """What a page says after a button was pressed, by the word in its address."""
 
+KINDS = {
+    "sr": "findings report",
+    "slices": "report of every slice",
+    "text": "text report",
+    "sc": "secondary capture",
+    "ko": "key objects",
+    "pr": "presentation state",
+    "map": "evidence map",
+    "notice": "notice",
+}
+"""What results are called, by their kind."""
+
 AGAIN = {
     State.FAILED: "Analyze again",
     State.SKIPPED: "Look at it again",
@@ -91,6 +103,7 @@ _templates.globals |= {
     "STATE": State,
     "STATE_WORDS": STATE_WORDS,
     "AGAIN": AGAIN,
+    "KINDS": KINDS,
     "WINDOWS": tuple(Window),
     "ANY": Label.ANY,
     "PRESENT": Assessment.PRESENT,
@@ -100,10 +113,10 @@ _templates.globals |= {
 
 
 def _page(
-    request: Request, name: str, status: int = 200, who: Visitor | None = None, **shown: Any
+    request: Request, template: str, status: int = 200, who: Visitor | None = None, **shown: Any
 ) -> Response:
     """Draw a page; where it is still what the visitor has, only say so."""
-    text = _templates.get_template(name).render(
+    text = _templates.get_template(template).render(
         here=request.url.path,
         who=None if who is None or who.name == THIS_MACHINE else who,
         can_log_out=who is not None and who.by_cookie,

@@ -269,6 +269,9 @@ def count(ledger: Ledger, clock: Clock) -> None:
     ledger.unsent_since()
     ledger.last_received()
     ledger.check_writable()
+    events, images = ledger.newest_ids()
+    assert ledger.steps(events - 3, [events - 5], 1000)
+    assert ledger.arrivals(images - 3, [images - 5], 1000)
 
 
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {

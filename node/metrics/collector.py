@@ -1,0 +1,284 @@
+"""The node's metrics in Prometheus' text format, with the names that its conventions ask for.
+
+References
+----------
+https://prometheus.io/docs/practices/naming/
+"""
+
+import platform
+import threading
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.health import ready
+from node.hints import Queue
+from node.ledger import DestinationState, Ledger, State
+from node.metrics.following import Counts, Histogram
+from node.settings import Settings
+from node.spool import Spool
+from node.vitals import (
+    GPU,
+    Background,
+    look_at_broker,
+    look_at_destinations,
+    look_at_disk,
+    look_at_model,
+)
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Metrics(Collector):
+    """All metrics of a node, collected when they are asked for.
+
+    What a scrape costs grows with what is under way and with what is new since the last one, not
+    with what the ledger has ever seen. What cannot be found out at the moment is left out.
+
+    Parameters
+    ----------
+    settings : Settings
+    ledger : Ledger
+    background : Background
+        Where what takes long is remembered.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, background: Background) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._background = background
+        self._counts: Counts | None = None
+        self._lock = threading.Lock()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        self._start_counting()
+
+    def exposition(self) -> bytes:
+        """What `/metrics` answers, of the type `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: else the registry would collect to learn the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Look at everything."""
+        yield _info("build", "The software.", version=version("ichnode"), python=_PYTHON)
+        yield from self._model()
+        findings = ready(self._settings, self._ledger)
+        yield _gauge(
+            "ready",
+            "Whether a part is as the node needs it: 1, or 0.",
+            {(finding.subject,): finding.trouble is None for finding in findings},
+            "subject",
+        )
+        yield from self._disk()
+        yield from self._workers()
+        yield from self._of_ledger()
+
+    def _start_counting(self) -> None:
+        try:
+            self._counts = Counts(self._ledger, Spool(self._settings.home))
+        except SQLAlchemyError:  # the ledger is away: counting begins when it is back
+            self._counts = None
+
+    def _model(self) -> Iterator[Metric]:
+        model, _ = look_at_model(self._settings)
+        if model is not None:
+            yield _info(
+                "model",
+                "The model that is configured.",
+                name=model.name,
+                version=model.version,
+                digest=model.digest,
+            )
+
+    def _disk(self) -> Iterator[Metric]:
+        try:
+            disk = look_at_disk(self._settings, self._background)
+        except OSError:  # home is not there
+            return
+        yield _gauge("disk_size_bytes", "Of the disk of home.", {(): disk.size})
+        yield _gauge("disk_free_bytes", "Free on the disk of home.", {(): disk.free})
+        yield _gauge(
+            "disk_least_free_bytes", "With less free no image is taken.", {(): disk.least_free}
+        )
+        yield _gauge(
+            "folder_bytes",
+            "What a folder of home held when it was last walked through, hourly at most.",
+            {(folder.name,): folder.size for folder in disk.folders},
+            "folder",
+        )
+
+    def _workers(self) -> Iterator[Metric]:
+        workers = self._background.workers
+        if workers is None:  # not asked yet
+            return
+        yield _gauge(
+            "workers",
+            "Workers that answer.",
+            {(queue,): sum(w.queue is queue for w in workers) for queue in Queue},
+            "queue",
+        )
+        gpus: dict[tuple[str, ...], GPU] = {
+            (w.machine, w.device or "", w.gpu.name): w.gpu for w in workers if w.gpu is not None
+        }
+        labels = ("machine", "device", "gpu")
+        yield _gauge(
+            "gpu_memory_bytes",
+            "Memory of a GPU that a worker uses.",
+            {key: gpu.memory for key, gpu in gpus.items()},
+            *labels,
+        )
+        yield _gauge(
+            "gpu_memory_used_bytes",
+            "Of the memory of a GPU, by all that use it.",
+            {key: gpu.memory_used for key, gpu in gpus.items()},
+            *labels,
+        )
+
+    def _of_ledger(self) -> Iterator[Metric]:
+        """What only the ledger knows; nothing while it is away."""
+        try:
+            found = list(self._ask_ledger())
+        except SQLAlchemyError:
+            return
+        yield from found
+
+    def _ask_ledger(self) -> Iterator[Metric]:
+        standing = self._ledger.standing()
+        unsent_since = self._ledger.unsent_since()
+        destinations = look_at_destinations(self._settings, self._ledger)
+        now = self._ledger.clock()
+        yield _gauge(
+            "series",
+            "Series under way now, by state, and those that have failed.",
+            {(state,): found.revisions for state, found in standing.items()},
+            "state",
+        )
+        messages, _ = look_at_broker(self._settings)
+        yield _gauge(
+            "queue_length",
+            "Messages that wait in the broker.",
+            {(queue,): length for queue, length in messages.items()},
+            "queue",
+        )
+        waiting = {
+            Queue.ANALYZE: standing[State.READY].since,
+            Queue.DELIVER: min(unsent_since.values(), default=None),
+        }
+        yield _gauge(
+            "queue_oldest_seconds",
+            "For how long what the ledger has for a queue has waited, at most; 0: nothing waits.",
+            {
+                (queue,): 0.0 if since is None else max(0.0, now - since.timestamp())
+                for queue, since in waiting.items()
+            },
+            "queue",
+        )
+        yield from _of_destinations(destinations)
+        last = self._ledger.last_received()
+        if last is not None:
+            yield _gauge(
+                "last_received_timestamp_seconds",
+                "When the last new image came.",
+                {(): last.timestamp()},
+            )
+        with self._lock:
+            if self._counts is None:
+                self._start_counting()
+            if self._counts is not None:
+                self._counts.catch_up(destinations)
+                yield from _of_counts(self._counts)
+
+
+_PYTHON = platform.python_version()
+
+
+def _of_destinations(destinations: Iterable[DestinationState]) -> Iterator[Metric]:
+    by_name = {(destination.name,): destination for destination in destinations}
+    yield _gauge(
+        "destination_waiting",
+        "Objects that are to be sent to a destination.",
+        {name: destination.waiting for name, destination in by_name.items()},
+        "destination",
+    )
+    yield _gauge(
+        "destination_given_up",
+        "Objects that are not sent to a destination any more until `ichnode retry`.",
+        {name: destination.given_up for name, destination in by_name.items()},
+        "destination",
+    )
+    yield _gauge(
+        "destination_failures",
+        "How often in a row a destination could not be sent to.",
+        {name: destination.failures for name, destination in by_name.items()},
+        "destination",
+    )
+
+
+def _of_counts(counts: Counts) -> Iterator[Metric]:
+    yield _counter(
+        "series_entered",
+        "Series that came into a state.",
+        {(state,): count for state, count in counts.entered.items()},
+        "state",
+    )
+    yield _histogram(
+        "station_seconds",
+        "Time that a series spent at a station.",
+        {(station,): histogram for station, histogram in counts.stations.items()},
+        "station",
+    )
+    yield _histogram(
+        "turnaround_seconds",
+        "Time from the last image of a series to its report.",
+        {(): counts.turnaround},
+    )
+    yield _counter("instances_received", "New images that came in.", {(): counts.instances})
+    yield _counter(
+        "received_bytes", "Size of the new images that came in.", {(): counts.received_bytes}
+    )
+    yield _counter(
+        "delivery_failures",
+        "Attempts to send to a destination that failed.",
+        {(name,): count for name, count in counts.failures.items()},
+        "destination",
+    )
+
+
+def _info(name: str, text: str, /, **values: str) -> Metric:
+    return InfoMetricFamily(f"ichnode_{name}", text, value=values)
+
+
+def _gauge(name: str, text: str, values: dict[tuple[str, ...], float], *labels: str) -> Metric:
+    family = GaugeMetricFamily(f"ichnode_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _counter(name: str, text: str, values: dict[tuple[str, ...], float], *labels: str) -> Metric:
+    family = CounterMetricFamily(f"ichnode_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _histogram(
+    name: str, text: str, values: dict[tuple[str, ...], Histogram], *labels: str
+) -> Metric:
+    family = HistogramMetricFamily(f"ichnode_{name}", text, labels=labels)
+    for key, histogram in values.items():
+        family.add_metric(key, buckets=histogram.buckets(), sum_value=histogram.total)
+    return family
