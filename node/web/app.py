@@ -128,13 +128,7 @@ def _handle_errors(app: FastAPI) -> None:
         )
 
     @app.exception_handler(Exception)
-    def unexpected(request: Request, error: Exception) -> Response:
-        # No traceback by default: its message may quote the patient.
-        log.error(
-            "a page failed: unexpected %s",
-            type(error).__name__,
-            exc_info=log.isEnabledFor(logging.DEBUG),
-        )
+    def unexpected(request: Request, _error: Exception) -> Response:
         return _told(request, 500, "That went wrong", "The node's log says more.")
 
 

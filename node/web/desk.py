@@ -12,7 +12,7 @@ from typing import Any
 from ml.errors import IchnodeError, PixelError
 from ml.labels import SUBTYPES, Label
 from node.errors import ConfigError
-from node.ledger import Ledger, Result, Revision, State, open_ledger
+from node.ledger import DeliveryState, Ledger, Result, Revision, State, open_ledger
 from node.metrics import Metrics
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, is_uid
@@ -209,9 +209,10 @@ class Desk:
             found.append(
                 values.Delivery(
                     destination=name,
-                    **{
-                        state: states[state] for state in ("pending", "sent", "committed", "failed")
-                    },
+                    pending=states[DeliveryState.PENDING],
+                    sent=states[DeliveryState.SENT],
+                    committed=states[DeliveryState.COMMITTED],
+                    failed=states[DeliveryState.FAILED],
                     attempts=max(delivery.attempts for delivery in deliveries),
                     next_try_at=min(tries, default=None),
                     detail=next((d.detail for d in deliveries if d.detail), None),

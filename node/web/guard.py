@@ -5,6 +5,7 @@ the browser calls is checked (DNS rebinding), and so is where a form comes from 
 request forgery; `Origin`: RFC 6454, `Sec-Fetch-Site`: W3C Fetch Metadata).
 """
 
+import logging
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -12,6 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.settings import WebSettings
+
+log = logging.getLogger(__name__)
 
 MOST_BODY = 16 * 1024
 """Bytes of a form."""
@@ -27,7 +30,7 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # with none at all browsers send forms as of nowhere
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
@@ -73,7 +76,11 @@ class Guard:
 
         refusal = self._refusal(scope)
         if refusal is None:
-            await self._app(scope, receive, marked)
+            try:
+                await self._app(scope, receive, marked)
+            except Exception as error:  # answered already; a trace may quote the patient
+                is_asked_for = log.isEnabledFor(logging.DEBUG)
+                log.error("unexpected %s", type(error).__name__, exc_info=is_asked_for)
         else:
             status, why = refusal
             await PlainTextResponse(f"{why}\n", status)(scope, receive, marked)
