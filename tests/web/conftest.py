@@ -58,7 +58,7 @@ def series(
     stations: Stations, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Series:
     """What was sent to it."""
-    size = 512 if request.config.getoption("--keep-pages") else 128
+    size = 512 if request.config.getoption("--keep-pages", default=None) else 128
 
     def head(seed: int, *findings: Label, size: int = 64) -> list[Path]:
         phantom = make_phantom(seed, size=size, findings=findings)
@@ -150,7 +150,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
 @pytest.fixture
 def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Page, str], None]:
     """Keep a screenshot by its name, as a PNG of 256 colours."""
-    folder = request.config.getoption("--keep-pages") or tmp_path
+    folder = request.config.getoption("--keep-pages", default=None) or tmp_path
 
     def shoot(page: Page, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)

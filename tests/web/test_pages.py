@@ -92,7 +92,7 @@ def test_a_series_shows_its_slices_beside_their_probabilities(
     expect(picture).to_have_attribute("alt", re.compile("flagged: .*Any hemorrhage"))
     assert picture.evaluate("image => image.complete && image.naturalWidth") == 912
     expect(page.locator(".timeline li")).to_have_text(
-        [re.compile(f"^{word}") for word in ("Receiving", "Ready", "Analyzing", "Reported")]
+        [re.compile(rf"^\s*{word}") for word in ("Receiving", "Ready", "Analyzing", "Reported")]
     )
     expect(page.get_by_role("row", name="pacs")).to_be_visible()
     page.wait_for_timeout(300)
@@ -119,7 +119,7 @@ def test_slices_scroll_by_slider_keys_and_curves_and_all_of_them_follow(
     page.mouse.click(box["x"] + box["width"] - 2, box["y"] + 10)
     count = int(slider.get_attribute("max") or 0)
     expect(page.locator("#place")).to_contain_text(f"Slice {count} of {count}")
-    cursors = {c.get_attribute("x1") for c in page.locator(".cursor").all()}
+    cursors = {c.get_attribute("x1") for c in page.locator(".curve .cursor").all()}
     assert len(cursors) == 1
     expect(page).to_have_url(re.compile(f"slice={count}$"))
 
@@ -290,3 +290,4 @@ def test_patients_are_shown_only_where_the_configuration_says_so(
         page.keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Roe, Jane")
         assert "P-4711" not in page.url
+        page.close()
