@@ -66,7 +66,7 @@ validate: setup-dev  ## have every validator look at every object, into docs/val
 
 screenshots: setup-dev  ## phantoms on the web page and in OHIF, into docs/web and docs/viewer
 	@deploy/debian-packages $(TEST_PACKAGES)
-	$(BIN)/python -m pytest tests/web/test_pages.py --keep-pages docs/web
+	$(BIN)/python -m tests.web.gallery docs/web
 	@tests/viewer/get-ohif
 	$(BIN)/python -m pytest tests/viewer -m "not data" --keep-screenshots docs/viewer
 

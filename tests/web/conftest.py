@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ml.labels import Label
@@ -18,16 +16,11 @@ from node.settings import Settings
 from tests.viewer.ohif import CHROMIUM
 from tests.web.node import Site, Stations, running_page
 
-LARGEST_SCREENSHOTS = 1_000_000
-"""Bytes of all that are kept for the docs."""
+DESK: dict[str, Any] = {"viewport": {"width": 1400, "height": 900}, "color_scheme": "dark"}
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 PEER = {"ae_title": "A", "host": "127.0.0.1", "port": 1}
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--keep-pages", type=Path, metavar="DIR", help="keep what the pages show")
 
 
 @dataclass(frozen=True)
@@ -54,11 +47,8 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
 
 
 @pytest.fixture(scope="session")
-def series(
-    stations: Stations, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Series:
+def series(stations: Stations, tmp_path_factory: pytest.TempPathFactory) -> Series:
     """What was sent to it."""
-    size = 512 if request.config.getoption("--keep-pages", default=None) else 128
 
     def head(seed: int, *findings: Label, size: int = 64) -> list[Path]:
         phantom = make_phantom(seed, size=size, findings=findings)
@@ -81,9 +71,9 @@ def series(
     return Series(
         hostile=stations.send(head(4), hostile),
         skipped=stations.send(head(4), contrast),
-        calm=stations.send(head(3, size=size)),
+        calm=stations.send(head(3, size=128)),
         failed=stations.send(head(4), cut_short),
-        flagged=stations.send(head(8, Label.INTRAPARENCHYMAL, size=size), named),
+        flagged=stations.send(head(8, Label.INTRAPARENCHYMAL, size=128), named),
     )
 
 
@@ -125,7 +115,7 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
     visits = []
 
     def go(address: str, *, may_refuse: bool = False, **context: Any) -> Visit:
-        page = chromium.new_context(**({"viewport": {"width": 1400, "height": 900}} | context))
+        page = chromium.new_context(**(DESK | context))
         visit = Visit(page.new_page())
         visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
         visit.page.on(
@@ -145,21 +135,3 @@ def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
     for visit in visits:
         visit.page.context.close()
     assert [error for visit in visits for error in visit.errors] == []
-
-
-@pytest.fixture
-def keep(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Page, str], None]:
-    """Keep a screenshot by its name, as a PNG of 256 colours."""
-    folder = request.config.getoption("--keep-pages", default=None) or tmp_path
-
-    def shoot(page: Page, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with Image.open(BytesIO(page.screenshot())) as image:
-            few = image.convert("RGB").quantize(
-                256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
-            )
-            few.save(folder / f"{name}.png", optimize=True)
-        kept = sum(path.stat().st_size for path in folder.glob("*.png"))
-        assert kept < LARGEST_SCREENSHOTS
-
-    return shoot

@@ -16,7 +16,6 @@ from tests.web.node import Site, Stations, running_page
 pytestmark = pytest.mark.long
 
 Visiting = Callable[..., Visit]
-Keep = Callable[[Page, str], None]
 
 PHONE = {"width": 390, "height": 844}
 
@@ -35,7 +34,7 @@ def row(series: object) -> str:
 
 
 def test_the_worklist_begins_with_what_is_flagged_and_says_why_the_rest_is_not(
-    site: Site, series: Series, visit: Visiting, keep: Keep
+    site: Site, series: Series, visit: Visiting
 ) -> None:
     page = visit(site.address).page
     expect(page).to_have_title("Worklist · ichnode")
@@ -46,7 +45,6 @@ def test_the_worklist_begins_with_what_is_flagged_and_says_why_the_rest_is_not(
     expect(page.locator(f"#{row(series.skipped)}")).to_contain_text("contrast")
     expect(page.locator(f"#{row(series.failed)}")).to_contain_text("pixel-error")
     expect(page.get_by_text("Not for clinical use").first).to_be_visible()
-    keep(page, "worklist")
 
 
 def test_a_state_a_time_and_an_order_can_be_chosen(
@@ -83,7 +81,7 @@ def test_a_uid_of_a_series_a_study_or_an_image_finds_the_series(
 
 
 def test_a_series_shows_its_slices_beside_their_probabilities(
-    site: Site, series: Series, visit: Visiting, keep: Keep
+    site: Site, series: Series, visit: Visiting
 ) -> None:
     page = visit(f"{site.address}/series/{series.flagged.id}").page
     expect(page.locator(".course")).to_have_count(6)
@@ -95,8 +93,6 @@ def test_a_series_shows_its_slices_beside_their_probabilities(
         [re.compile(rf"^\s*{word}") for word in ("Receiving", "Ready", "Analyzing", "Reported")]
     )
     expect(page.get_by_role("row", name="pacs")).to_be_visible()
-    page.wait_for_timeout(300)
-    keep(page, "series")
 
 
 def test_slices_scroll_by_slider_keys_and_curves_and_all_of_them_follow(
@@ -193,9 +189,7 @@ def test_a_page_whose_node_is_gone_says_when_it_was_true(
 # -- the node ------------------------------------------------------------------------
 
 
-def test_the_system_page_shows_the_node_and_sends_a_c_echo(
-    site: Site, visit: Visiting, keep: Keep
-) -> None:
+def test_the_system_page_shows_the_node_and_sends_a_c_echo(site: Site, visit: Visiting) -> None:
     page = visit(f"{site.address}/system").page
     for what in ("Model", "Disk", "Queues", "Workers", "Destinations"):
         expect(page.get_by_role("heading", name=what, exact=True)).to_be_visible()
@@ -203,7 +197,6 @@ def test_the_system_page_shows_the_node_and_sends_a_c_echo(
     page.get_by_role("button", name="C-ECHO to pacs").click()
     expect(page.get_by_role("status").filter(has_text="does not answer")).to_be_visible()
     expect(page.locator(".destinations li").filter(has_text="pacs")).to_contain_text("Silent")
-    keep(page, "system")
 
 
 # -- everybody ------------------------------------------------------------------------
@@ -229,9 +222,9 @@ def test_axe_finds_nothing_to_complain_of(
 
 
 def test_on_a_phone_nothing_sticks_out_and_what_is_pressed_is_large(
-    site: Site, series: Series, visit: Visiting, keep: Keep
+    site: Site, series: Series, visit: Visiting
 ) -> None:
-    for path, name in (("/", "phone-worklist"), (f"/series/{series.flagged.id}", "phone-series")):
+    for path in ("/", f"/series/{series.flagged.id}", "/system"):
         page = visit(site.address + path, viewport=PHONE, has_touch=True).page
         page.wait_for_timeout(300)
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -239,7 +232,6 @@ def test_on_a_phone_nothing_sticks_out_and_what_is_pressed_is_large(
         for button in page.locator("button:visible").all():
             box = button.bounding_box()
             assert box is not None and box["height"] >= 44, button.inner_text()
-        keep(page, name)
 
 
 def test_the_keyboard_reaches_a_series_from_the_top(
