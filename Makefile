@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 TEST_PACKAGES := dcmtk dicom3tools orthanc orthanc-dicomweb chromium redis-server postgresql \
-	default-jre-headless libpixelmed-java
+	default-jre-headless libpixelmed-java prometheus
 
 # What `make train-demo` draws and trains; the tests run it with less.
 TRAIN_DEMO ?= train-demo

@@ -70,6 +70,11 @@ def _told_plainly(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def _stop(error: IchnodeError, code: int) -> NoReturn:
+    from node.logs import is_for_machines
+
+    if is_for_machines():
+        logging.getLogger("node").critical("%s", error)
+        raise typer.Exit(code)
     Console(stderr=True, soft_wrap=True).print(
         f"[red]ichnode:[/red] {_escaped(error)}", highlight=False
     )
@@ -82,24 +87,19 @@ def _escaped(value: object) -> str:
     return escape(str(value))
 
 
-def _start_logging(level: int = logging.WARNING) -> None:
-    """Log to stderr; the libraries below only when something is wrong."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        level=logging.WARNING,
-        force=True,
-    )
-    logging.captureWarnings(capture=True)
-    # They quote values of the dataset, which may be the patient's.
-    for library in ("pydicom", "py.warnings", "pynetdicom", "highdicom"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)
-    logging.getLogger("node").setLevel(level)
+def _start_logging() -> None:
+    """Log as commands for people do: what is wrong."""
+    from node.logs import start_logging
+
+    start_logging(logging.WARNING, "command")
 
 
-def _start_service_logging(*, verbose: bool) -> None:
+def _start_service_logging(settings: "Settings", part: str, *, verbose: bool) -> None:
     """Log as `up` and its parts do: a line for each step of a series."""
-    _start_logging(logging.DEBUG if verbose else logging.INFO)
+    from node.logs import start_logging
+
+    level = "debug" if verbose else settings.log.level
+    start_logging(logging.getLevelNamesMapping()[level.upper()], part, settings.log.format)
 
 
 def _settings(config: Path | None) -> "Settings":
@@ -171,8 +171,8 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
     """
     from node.up import WEB, WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
 
-    _start_service_logging(verbose=verbose)
     settings = _service_settings(config)
+    _start_service_logging(settings, "up", verbose=verbose)
     with one_at_a_time(settings.home):
         parts = receivers(settings) | WORKERS | (WEB if settings.web.with_up else {})
         run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
@@ -203,8 +203,8 @@ def receive(
     from node.sweep import Sweeper
     from node.up import Supervisor, receivers, run_until_told
 
-    _start_service_logging(verbose=verbose)
     settings = _service_settings(config)
+    _start_service_logging(settings, "receive", verbose=verbose)
     hints = Hints(broker_url(settings), settings)
     if listening is None and settings.dicom.processes > 1:
         run_until_told(Supervisor(settings, receivers(settings), config, verbose=verbose))
@@ -255,8 +255,8 @@ def work(
     from node.up import WORKERS, Supervisor, run_until_told
     from node.work import run_worker
 
-    _start_service_logging(verbose=verbose)
     settings = _service_settings(config)
+    _start_service_logging(settings, queue or "work", verbose=verbose)
     if queue is None:
         run_until_told(Supervisor(settings, WORKERS, config, verbose=verbose))
         return
@@ -290,8 +290,9 @@ def web(
         return
     from node.web.serve import serve
 
-    _start_service_logging(verbose=verbose)
-    serve(_settings(config))
+    settings = _settings(config)
+    _start_service_logging(settings, "web", verbose=verbose)
+    serve(settings)
 
 
 def _print_hash() -> None:

@@ -27,6 +27,7 @@ from node.dicom import application_entity
 from node.errors import ConfigError, DeliveryError
 from node.lease import staying_alive
 from node.ledger import Delivery, Hold, Ledger
+from node.logs import about
 from node.pauses import pause_after
 from node.requestor import write_directly
 from node.settings import DeliverSettings, Destination, Settings
@@ -203,10 +204,13 @@ class _Noting:
             self._note()
 
     def _note(self) -> None:
-        if self._waiting:
-            self._ledger.sent(self._waiting)
+        delivered = self._ledger.sent(self._waiting) if self._waiting else []
         self._waiting.clear()
         self._last = time.monotonic()
+        for revision_id in delivered:
+            if (revision := self._ledger.revision(revision_id)) is not None:
+                with about(revision):
+                    log.info("series %s is delivered", revision.series_instance_uid)
 
 
 def _classes(deliveries: Sequence[Delivery]) -> list[str]:

@@ -69,27 +69,40 @@ def celery_app(url: str, settings: Settings) -> Celery:
     return app
 
 
-def ask_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> dict[str, dict[str, Any]]:
-    """Ask every worker how it is.
+class Asking:
+    """Asks workers how they are, as often as wanted: each app of Celery leaves something behind.
 
-    Returns
-    -------
-    dict of str to dict
-        What each that answered within `timeout_s` said, by its name: see `work.how_it_is`.
+    Parameters
+    ----------
+    url : str
+        The broker.
+    settings : Settings
     """
-    try:
-        with redis.Redis.from_url(url, socket_connect_timeout=timeout_s) as client:
-            client.ping()  # Celery would try for seconds to reach a broker that is away
-        with celery_app(url, settings) as app:
-            replies = app.control.broadcast(HOW_IT_IS, reply=True, timeout=timeout_s)
-    except (OperationalError, redis.RedisError, OSError):
-        return {}
-    return {name: said for reply in replies or () for name, said in reply.items()}
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self.url = url
+        self._app = celery_app(url, settings)
+
+    def ask(self, timeout_s: float = 1.0) -> dict[str, dict[str, Any]]:
+        """Wait for what workers say.
+
+        Returns
+        -------
+        dict of str to dict
+            What each that answered within `timeout_s` said, by its name: see `work.how_it_is`.
+        """
+        try:
+            with redis.Redis.from_url(self.url, socket_connect_timeout=timeout_s) as client:
+                client.ping()  # Celery would try for seconds to reach a broker that is away
+            replies = self._app.control.broadcast(HOW_IT_IS, reply=True, timeout=timeout_s)
+        except (OperationalError, redis.RedisError, OSError):
+            return {}
+        return {name: said for reply in replies or () for name, said in reply.items()}
 
 
 def answering_workers(url: str, settings: Settings, timeout_s: float = 1.0) -> list[str]:
     """Names of the workers that answer within a time, seconds."""
-    return sorted(ask_workers(url, settings, timeout_s))
+    return sorted(Asking(url, settings).ask(timeout_s))
 
 
 class Hints:

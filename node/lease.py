@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 
 from ml.errors import first_line
 
@@ -30,7 +31,8 @@ def staying_alive(extend: Callable[[], object], lease_s: float) -> Iterator[None
             except Exception as error:  # the next one may succeed
                 log.warning("a lease was not extended: %s", first_line(error))
 
-    thread = threading.Thread(target=keep, daemon=True, name="lease")
+    # In the same context: what it logs is about the same series.
+    thread = threading.Thread(target=copy_context().run, args=(keep,), daemon=True, name="lease")
     thread.start()
     try:
         yield

@@ -45,6 +45,7 @@ from node.dicom import (
 from node.errors import RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger, Outcome, patiently
 from node.listener import Cut, NodePort, printable
+from node.logs import about
 from node.port import cannot_listen
 from node.reading import Identity, check_command, read_identity
 from node.settings import Settings
@@ -164,7 +165,8 @@ class Receiver:
         self.server: Any = None
         self._said = Seldom()
         self._quarantine = Allowance(spool.quarantined, settings.dicom.max_quarantine_gb * 1024**3)
-        self._touched: dict[int, set[int]] = {}  # association -> revisions it brought slices of
+        # association -> revisions it brought slices of -> one of these, and how many
+        self._touched: dict[int, dict[int, tuple[Instance, int]]] = {}
         self._tallies: dict[int, Tally] = {}  # association -> what it brought
         self._lock = threading.Lock()
 
@@ -190,18 +192,25 @@ class Receiver:
         except RefusedInstance as refusal:
             return self._refuse(content, refusal, event)
         digest = digest_of(content)
+        instance = Instance(
+            study_instance_uid=identity.study,
+            series_instance_uid=identity.series,
+            sop_instance_uid=identity.instance,
+            sop_class_uid=identity.sop_class,
+            digest=digest,
+            path=self.spool.place(identity.study, identity.series, identity.instance, digest),
+            sender=event.assoc.requestor.ae_title.strip(),
+        )
+        with about(instance):
+            return self._store(event, identity, instance, content)
+
+    def _store(
+        self, event: evt.Event, identity: Identity, instance: Instance, content: bytes
+    ) -> int:
+        """Put an instance on the disk and into the ledger."""
         try:
-            path = self.spool.keep(
-                identity.study, identity.series, identity.instance, digest, content
-            )
-            instance = Instance(
-                study_instance_uid=identity.study,
-                series_instance_uid=identity.series,
-                sop_instance_uid=identity.instance,
-                sop_class_uid=identity.sop_class,
-                digest=digest,
-                path=path,
-                sender=event.assoc.requestor.ae_title.strip(),
+            self.spool.keep(
+                identity.study, identity.series, identity.instance, instance.digest, content
             )
             quiet_s = self.settings.assemble.quiet_s
             stored = patiently(lambda: self.ledger.store(instance, quiet_s))
@@ -213,7 +222,9 @@ class Receiver:
         if stored.outcome is Outcome.CHANGED:
             log.warning("instance %s came again with other content", identity.instance)
         with self._lock:
-            self._touched.setdefault(id(event.assoc), set()).add(stored.revision_id)
+            touched = self._touched.setdefault(id(event.assoc), {})
+            _, count = touched.get(stored.revision_id, (instance, 0))
+            touched[stored.revision_id] = instance, count + 1
         return Status.SUCCESS
 
     def _has_no_room(self, event: evt.Event) -> str | None:
@@ -243,6 +254,14 @@ class Receiver:
             tally = self._tallies.pop(id(event.assoc), None)
         if tally is not None:
             self.auditor.instances_received(_peer(event), tally)
+        for instance, count in (touched or {}).values():
+            with about(instance):
+                log.info(
+                    "series %s: %d images came from %s",
+                    instance.series_instance_uid,
+                    count,
+                    printable(instance.sender),
+                )
         if touched:
             try:
                 self.ledger.release(touched, self.settings.assemble.grace_s)

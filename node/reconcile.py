@@ -16,6 +16,7 @@ from pathlib import Path
 from ml.errors import first_line
 from node.errors import RefusedInstance, SpoolError
 from node.ledger import Instance, Ledger
+from node.logs import about
 from node.reading import read_identity
 from node.settings import Settings
 from node.spool import Spool, digest_of
@@ -108,12 +109,13 @@ def _find_lost(spool: Spool, ledger: Ledger, done: Reconciled) -> None:
         instances = ledger.instances(revision)
         lost = [i for i in instances if not spool.holds(i.path, i.digest)]
         if lost and ledger.lose(revision, lost):
-            log.error(
-                "series %s: %d of %d images are gone from the spool or altered",
-                revision.series_instance_uid,
-                len(lost),
-                len(instances),
-            )
+            with about(revision):
+                log.error(
+                    "series %s: %d of %d images are gone from the spool or altered",
+                    revision.series_instance_uid,
+                    len(lost),
+                    len(instances),
+                )
             done.lost += 1
 
 

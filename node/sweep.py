@@ -19,6 +19,7 @@ from node.headers import read_headers
 from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue
 from node.judgement import digest_of_instances
 from node.ledger import HINT_S, Ledger, Result, Revision, State
+from node.logs import about
 from node.report import Kind, build_notice
 from node.results import predecessors, recorded
 from node.settings import Notices, Settings
@@ -103,48 +104,57 @@ class Sweeper:
     def assemble(self) -> None:
         """Move on what was received and has come to rest."""
         for revision in self.ledger.due(State.RECEIVING):
-            try:
-                is_ready = assemble(revision, self.ledger, self.spool, self.settings, self._now())
-            except Exception as error:  # one odd series must not hold the others up
-                # No traceback by default: its message may quote the patient.
-                log.error(
-                    "series %s cannot be assembled: unexpected %s",
-                    revision.series_instance_uid,
-                    type(error).__name__,
-                    exc_info=log.isEnabledFor(logging.DEBUG),
-                )
-                self._later(revision, self.settings.assemble.quiet_s)
-                continue
-            if is_ready:
-                self.hints.analyze(revision.id)
+            with about(revision):
+                self._assemble(revision)
+
+    def _assemble(self, revision: Revision) -> None:
+        try:
+            is_ready = assemble(revision, self.ledger, self.spool, self.settings, self._now())
+        except Exception as error:  # one odd series must not hold the others up
+            # No traceback by default: its message may quote the patient.
+            log.error(
+                "series %s cannot be assembled: unexpected %s",
+                revision.series_instance_uid,
+                type(error).__name__,
+                exc_info=log.isEnabledFor(logging.DEBUG),
+            )
+            self._later(revision, self.settings.assemble.quiet_s)
+            return
+        if is_ready:
+            self.hints.analyze(revision.id)
 
     def take_back(self) -> None:
         """Take series back from workers that are silent."""
         for revision in self.ledger.due(State.ANALYZING):
-            log.warning("the worker of series %s is silent", revision.series_instance_uid)
+            with about(revision):
+                log.warning("the worker of series %s is silent", revision.series_instance_uid)
             if self.ledger.take_back(revision, self.settings.analyze.max_attempts):
                 self.hints.analyze(revision.id)
 
     def explain(self) -> None:
         """Report on what has ended without a result: silence would read as negative."""
         for revision in (*self.ledger.due(State.SKIPPED), *self.ledger.due(State.FAILED)):
-            results: list[Result] = []
-            said = ""
-            if self._is_to_be_explained(revision):
-                try:
-                    results = self._notice(revision)
-                    said = "a notice says so"
-                except Exception as error:  # what could not be analyzed may be odd in any way
-                    if is_passing(error):
-                        log.error("no notice can be made now: %s", first_line(error))
-                        self._later(revision, PAUSE_AFTER_ERROR_S)
-                        continue
-                    said = f"no notice can be made: {type(error).__name__}"
-                    log.warning("series %s: %s", revision.series_instance_uid, said)
-            destinations = [destination.name for destination in self.settings.destinations]
-            if self.ledger.explain(revision, results, destinations, said) and results:
-                for destination in destinations:
-                    self.hints.deliver(destination)
+            with about(revision):
+                self._explain(revision)
+
+    def _explain(self, revision: Revision) -> None:
+        results: list[Result] = []
+        said = ""
+        if self._is_to_be_explained(revision):
+            try:
+                results = self._notice(revision)
+                said = "a notice says so"
+            except Exception as error:  # what could not be analyzed may be odd in any way
+                if is_passing(error):
+                    log.error("no notice can be made now: %s", first_line(error))
+                    self._later(revision, PAUSE_AFTER_ERROR_S)
+                    return
+                said = f"no notice can be made: {type(error).__name__}"
+                log.warning("series %s: %s", revision.series_instance_uid, said)
+        destinations = [destination.name for destination in self.settings.destinations]
+        if self.ledger.explain(revision, results, destinations, said) and results:
+            for destination in destinations:
+                self.hints.deliver(destination)
 
     def _is_to_be_explained(self, revision: Revision) -> bool:
         wanted = self.settings.report.not_analyzed

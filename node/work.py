@@ -31,6 +31,7 @@ from node.hints import (
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
 from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
+from node.logs import about
 from node.report import build, capture_numbers
 from node.results import predecessors, recorded
 from node.settings import Settings
@@ -88,20 +89,24 @@ class Worker:
     def analyze(self, revision_id: int) -> None:
         """Stations analyze and report, for one revision; nothing if another has done it."""
         with _telling_plainly():
-            self._analyze_claimed(revision_id)
+            self._claim_and_analyze(revision_id)
 
-    def _analyze_claimed(self, revision_id: int) -> None:
+    def _claim_and_analyze(self, revision_id: int) -> None:
         assert self.analyzer is not None
         claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
         if claim is None:
             return
+        with about(claim.revision), _telling_plainly():
+            self._go_on(claim, self.analyzer)
+
+    def _go_on(self, claim: Claim, analyzer: "Analyzer") -> None:
         if not self.ledger.is_newest(claim.revision):
             self.ledger.supersede(claim)
             return
         lease_s = self.settings.analyze.lease_s
         try:
             with staying_alive(lambda: self.ledger.extend(claim, lease_s), lease_s):
-                analysis = self._analyze(claim, self.analyzer)
+                analysis = self._analyze(claim, analyzer)
                 results = self._report(claim, analysis)
                 self._hand_over(claim, analysis, results)
         except InstancesLost as lost:

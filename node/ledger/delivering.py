@@ -150,15 +150,20 @@ class Delivering(Database):
             limit,
         )
 
-    def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> None:
+    def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> list[int]:
         """Note that a destination has stored objects; the last one makes a revision delivered.
 
         Parameters
         ----------
         deliveries : sequence of tuple
             Each with what the destination remarked.
+
+        Returns
+        -------
+        list of int
+            Ids of the revisions that are delivered now.
         """
-        self._settle(deliveries, state=DeliveryState.SENT, next_try_at=None)
+        return self._settle(deliveries, state=DeliveryState.SENT, next_try_at=None)
 
     def try_again(self, delivery: Delivery, at: float, detail: str) -> None:
         """Note that an object was not taken and when to send it again, seconds since 1970."""
@@ -203,7 +208,9 @@ class Delivering(Database):
             self.drop_unsent(connection, revision_id)
         return True
 
-    def _settle(self, deliveries: Sequence[tuple[Delivery, str | None]], **values: Any) -> None:
+    def _settle(
+        self, deliveries: Sequence[tuple[Delivery, str | None]], **values: Any
+    ) -> list[int]:
         now = self.clock()
         by_detail: dict[str | None, list[int]] = defaultdict(list)
         for delivery, detail in deliveries:
@@ -213,6 +220,7 @@ class Delivering(Database):
             _delivery.c.revision_id == _revision.c.id,
             _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
         )
+        delivered: list[int] = []
         with self.engine.begin() as connection:
             # One at a time: of two that settle the last rows, the second must see the first.
             for ids in some(revision_ids):
@@ -243,3 +251,5 @@ class Delivering(Database):
                 ).scalars()
                 for revision_id in sorted(moved):
                     self.note(connection, revision_id, State.DELIVERED, None, now)
+                    delivered.append(revision_id)
+        return delivered

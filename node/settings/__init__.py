@@ -3,6 +3,7 @@
 fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
+log.py          [log]: what the parts of a node write to stderr
 eligibility.py  [eligibility]: which series the model may judge
 report.py       [report]: which results are made, and in what form
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
@@ -16,6 +17,7 @@ The defaults run on one machine with nothing else installed.
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
+from node.settings.log import LogForm, LogLevel, LogSettings
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
 from node.settings.sections import (
     AnalyzeSettings,
@@ -44,6 +46,9 @@ __all__ = [
     "DicomSettings",
     "EligibilitySettings",
     "LedgerSettings",
+    "LogForm",
+    "LogLevel",
+    "LogSettings",
     "ModelSettings",
     "Notices",
     "Peer",

@@ -8,6 +8,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.log import LogSettings
 from node.settings.report import ReportSettings
 from node.settings.sections import (
     AnalyzeSettings,
@@ -55,6 +56,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
     web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
 
     @field_validator("home")
     @classmethod

@@ -13,7 +13,7 @@ from ml.errors import IchnodeError, first_line
 from node.broker import broker_url
 from node.deliver import echo
 from node.errors import ConfigError
-from node.hints import Queue, ask_workers
+from node.hints import Asking, Queue
 from node.settings import Destination, Settings
 from node.spool import Spool
 from node.vitals.records import GPU, Echo, Folder, WorkerState
@@ -49,14 +49,18 @@ class Repeated(Generic[T]):
         self._look = look
         self._every_s = every_s
         self._stop = stop
+        self._is_ill = False
         self.thread = threading.Thread(target=self._run, daemon=True, name="vitals")
 
     def _run(self) -> None:
         while True:
             try:
                 self.value = self._look()
+                self._is_ill = False
             except Exception as error:  # the next look may succeed
-                log.warning("a look at the node did not succeed: %s", first_line(error))
+                if not self._is_ill:  # once, not at every look
+                    log.warning("a look at the node did not succeed: %s", first_line(error))
+                self._is_ill = True
             if self._stop.wait(self._every_s):
                 return
 
@@ -72,7 +76,8 @@ class Background:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stop = threading.Event()
-        self._workers = Repeated(self._ask_workers, WORKERS_EVERY_S, self._stop)
+        self._asking: Asking | None = None
+        self._workers = Repeated(self.ask_workers, WORKERS_EVERY_S, self._stop)
         self._folders = Repeated(self._walk, FOLDERS_EVERY_S, self._stop)
         self._echoes: dict[str, Echo] = {}
 
@@ -110,27 +115,21 @@ class Background:
         self._echoes[destination.name] = found
         return found
 
-    def _ask_workers(self) -> tuple[WorkerState, ...]:
-        return look_at_workers(self._settings)
+    def ask_workers(self) -> tuple[WorkerState, ...]:
+        """Ask every worker how it is: takes a second."""
+        try:
+            url = broker_url(self._settings)
+        except ConfigError:  # the broker that `up` would start does not run
+            return ()
+        if self._asking is None or self._asking.url != url:  # `up` has started another one
+            self._asking = Asking(url, self._settings)
+        answers = sorted(self._asking.ask().items())
+        return tuple(_as_worker(name, said) for name, said in answers)
 
     def _walk(self) -> tuple[Folder, ...]:
         spool = Spool(self._settings.home)
         folders = (spool.folder, spool.results, spool.quarantined)
         return tuple(measure(folder, self._stop) for folder in folders)
-
-
-def look_at_workers(settings: Settings) -> tuple[WorkerState, ...]:
-    """Ask every worker how it is: takes a second."""
-    try:
-        url = broker_url(settings)
-    except ConfigError:  # the broker that `up` would start does not run
-        return ()
-    answers = ask_workers(url, settings)
-    return tuple(
-        _as_worker(name, answer)
-        for name, answer in sorted(answers.items())
-        if name.partition("-")[0] in list(Queue)
-    )
 
 
 def _as_worker(name: str, answer: dict[str, Any]) -> WorkerState:

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from node.ledger import Instance, Ledger, Result, Revision, open_ledger
+from node.metrics import Metrics
 from node.settings import Settings
 from node.spool import Spool
 from node.sweep import Sweeper
+from node.vitals import Background
 from tests.bench.filling import CT, SR, Filling
 from tests.bench.row import Comparison, Figure, LeftOut, Row
 from tests.bench.turns import in_turns, seconds
@@ -72,6 +74,7 @@ class Bench:
             destinations=[{"name": "pacs", **peer}, {"name": "archive", "commit": True, **peer}],
             assemble={"quiet_s": _LONG_S, "grace_s": _LONG_S},  # nothing is due meanwhile
         )
+        self._metrics = Metrics(self.settings, self.ledger, Background(self.settings))
         self._sweeper = Sweeper(self.settings, Spool(folder), self.ledger, Silent())
         self._next = filled.series
         self._received: list[int] = []
@@ -123,6 +126,11 @@ class Bench:
                 sweeper.hint_deliver()
 
         return times / seconds(sweep)
+
+    def scrape(self) -> float:
+        """Prometheus asks, with nothing new since it last did and without a broker; times/s."""
+        times = 10
+        return times / seconds(lambda: [self._metrics.exposition() for _ in range(times)])
 
     def work(self) -> float:
         """Series that were received are judged and delivered; series/s."""
@@ -211,6 +219,7 @@ def _compare(database: str, benches: dict[int, Bench]) -> Iterator[Row]:
         ("sweep", "times/s", Bench.sweep),
         ("judged to delivered", "series/s", Bench.work),
         ("status", "times/s", Bench.status),
+        ("scrape", "times/s", Bench.scrape),
     ]
     for work, unit, measure in works:
         found = in_turns(

@@ -1,5 +1,6 @@
 """How the node is: counted by the ledger, asked of the broker, seen on the disk."""
 
+import gc
 import socket
 import subprocess
 import sys
@@ -12,12 +13,12 @@ import pytest
 
 from node.broker import EmbeddedBroker, find_redis
 from node.errors import ConfigError
-from node.hints import Hints, Queue
+from node.hints import Asking, Hints, Queue
 from node.ledger import Instance, Ledger, Result, Revision, State
 from node.processes import end_process
 from node.settings import Settings
 from node.vitals import Background, look
-from node.vitals.background import look_at_workers, measure
+from node.vitals.background import Repeated, measure
 from tests.conftest import Clock
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -180,13 +181,14 @@ def test_workers_say_how_they_are(settings: Settings, broker: EmbeddedBroker) ->
     config = settings.home / "ichnode.toml"
     config.write_text(f'home = "{settings.home}"\n')
     alone = Settings(home=settings.home)
-    assert look_at_workers(alone) == ()
+    background = Background(alone)
+    assert background.ask_workers() == ()
     process = subprocess.Popen(
         [sys.executable, "-m", "node", "work", "--queue", "deliver", "--config", str(config)]
     )
     try:
         deadline = time.monotonic() + 60
-        while not (workers := look_at_workers(alone)):
+        while not (workers := background.ask_workers()):
             assert time.monotonic() < deadline
     finally:
         process.terminate()
@@ -221,6 +223,42 @@ def test_folders_are_walked_through_in_the_background(settings: Settings) -> Non
             ("results", 0, 0),
             ("quarantine", 1, 10),
         ]
+
+
+def test_a_look_that_fails_is_done_again_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stop, looks = threading.Event(), iter((None, None, 7))
+
+    def look_once() -> int:
+        value = next(looks, None)
+        if value is None:
+            raise OSError("away")
+        stop.set()
+        return value
+
+    repeated = Repeated(look_once, 0.01, stop)
+    repeated.thread.start()
+    repeated.thread.join(5)
+    assert repeated.value == 7
+    assert [record.message for record in caplog.records] == [
+        "a look at the node did not succeed: away"
+    ]
+
+
+def test_workers_are_asked_often_without_leaving_anything_behind(
+    settings: Settings, broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every app of Celery does, and a page asks every ten seconds for years."""
+    background = Background(Settings(home=settings.home))
+    monkeypatch.setattr(Asking.ask, "__defaults__", (0.01,))
+    background.ask_workers()
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        background.ask_workers()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 500
 
 
 def test_a_walk_ends_when_it_is_told_to(tmp_path: Path) -> None:

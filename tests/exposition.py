@@ -1,0 +1,64 @@
+"""Every metric of the node, and the table of them in docs/monitoring.md.
+
+``python -m tests.exposition`` writes the table.
+"""
+
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from node.broker import EmbeddedBroker
+from node.hints import Queue
+from node.ledger import Instance, open_ledger
+from node.metrics import Metrics
+from node.processes import end_process
+from node.settings import Settings
+from node.vitals import GPU, Background, Folder, WorkerState
+from tests.bench.filling import CT
+from tests.page import write_between
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "monitoring.md"
+MARKS = ("<!-- metrics -->", "<!-- /metrics -->")
+
+
+def everything(home: Path) -> list[Metric]:
+    """The metrics of a node that has something of everything: a GPU, a destination, an image."""
+    settings = Settings(
+        home=home,
+        destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
+    )
+    broker = EmbeddedBroker(home)
+    process = broker.start()
+    background = Background(settings)
+    gpu = GPU("NVIDIA L4", 24 * 1024**3, 6 * 1024**3)
+    background._workers.value = (WorkerState("analyze-1@host", Queue.ANALYZE, "cuda:0", gpu),)
+    background._folders.value = (Folder("spool", 1, 1, datetime.now(UTC)),)
+    ledger = open_ledger(settings.ledger_url)
+    ledger.store(Instance("1.2", "1.2.3", "1.2.3.4", CT, "a" * 64, Path("x"), "CT1"), 30)
+    text = Metrics(settings, ledger, background).exposition().decode()
+    ledger.close()
+    end_process(process, 10)
+    return list(text_string_to_metric_families(text))
+
+
+def name_of(family: Metric) -> str:
+    """A family's name as it is asked for: counters end in _total."""
+    return f"{family.name}_total" if family.type == "counter" else family.name
+
+
+def table(families: list[Metric]) -> str:
+    """The table of the page."""
+    rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
+    for family in families:
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        shown = ", ".join(f"`{label}`" for label in sorted(labels))
+        rows.append(f"| `{name_of(family)}` | {family.type} | {shown} | {family.documentation} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        write_between(PAGE, *MARKS, table(everything(Path(folder))))
