@@ -42,8 +42,9 @@ class Stations:
         self,
         files: Sequence[Path],
         change: Callable[[pydicom.Dataset], None] | None = None,
+        **report: object,
     ) -> Revision:
-        """Receive, assemble, analyze and report a series of its own."""
+        """Receive, assemble, analyze and report a series of its own; `report` as `[report]`."""
         study, series = generate_uid(), generate_uid()
         for file in files:
             image = pydicom.dcmread(file)
@@ -61,6 +62,8 @@ class Stations:
             )
             revision_id = self.ledger.store(instance, 0).revision_id
         self.ledger.release([revision_id], 0)
+        section = self.settings.report.model_validate(report)
+        self._worker.settings = self.settings.model_copy(update={"report": section})
         return self.go_on(revision_id)
 
     def go_on(self, revision_id: int) -> Revision:
