@@ -63,7 +63,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        has_begun = False
+
         async def marked(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
@@ -78,9 +82,11 @@ class Guard:
         if refusal is None:
             try:
                 await self._app(scope, receive, marked)
-            except Exception as error:  # answered already; a trace may quote the patient
+            except Exception as error:  # mostly answered by now; a trace may quote the patient
                 is_asked_for = log.isEnabledFor(logging.DEBUG)
                 log.error("unexpected %s", type(error).__name__, exc_info=is_asked_for)
+                if not has_begun:
+                    await PlainTextResponse("That went wrong\n", 500)(scope, receive, marked)
         else:
             status, why = refusal
             await PlainTextResponse(f"{why}\n", status)(scope, receive, marked)

@@ -18,7 +18,7 @@ from ml.labels import Label, percent
 from node.ledger import State
 from node.web import course
 from node.web.api import Id, Number
-from node.web.asking import Here, Who, visitor
+from node.web.asking import Here, Who, asking, visitor
 from node.web.door import THIS_MACHINE, Visitor
 from node.web.paging import ROWS, View, Window, read_place
 from node.web.values import Assessment, Series
@@ -121,6 +121,7 @@ def _page(
         who=None if who is None or who.name == THIS_MACHINE else who,
         can_log_out=who is not None and who.by_cookie,
         said=SAID.get(request.query_params.get("said", "")),
+        shows_patients=asking(request).desk.settings.web.show_patient,
         **shown,
     )
     tag = f'"{hashlib.sha256(text.encode()).hexdigest()[:32]}"'
@@ -164,7 +165,6 @@ def worklist(request: Request, here: Here, who: Who) -> Response:
         patients=patients,
         tallies=found.tallies,
         next=None if after is None else view.address(after=after),
-        shows_patients=here.desk.settings.web.show_patient,
     )
 
 
@@ -183,7 +183,6 @@ def search(request: Request, here: Here, who: Who, form: Form) -> Response:
         text=text,
         rows=rows,
         patients=patients,
-        shows_patients=here.desk.settings.web.show_patient,
     )
 
 
