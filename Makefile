@@ -64,8 +64,9 @@ validate: setup-dev  ## have every validator look at every object, into docs/val
 	@deploy/debian-packages $(TEST_PACKAGES)
 	$(BIN)/python -m tests.validators
 
-screenshots: setup-dev  ## what results of a phantom look like in OHIF, into docs/viewer
+screenshots: setup-dev  ## phantoms on the web page and in OHIF, into docs/web and docs/viewer
 	@deploy/debian-packages $(TEST_PACKAGES)
+	$(BIN)/python -m tests.web.gallery docs/web
 	@tests/viewer/get-ohif
 	$(BIN)/python -m pytest tests/viewer -m "not data" --keep-screenshots docs/viewer
 

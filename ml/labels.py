@@ -18,6 +18,11 @@ class Label(StrEnum):
         """What radiologists write, where there is little room."""
         return _ABBREVIATIONS[self]
 
+    @property
+    def words(self) -> str:
+        """What a reader is shown."""
+        return "Any hemorrhage" if self is Label.ANY else self.value.capitalize()
+
 
 _ABBREVIATIONS = {
     Label.EPIDURAL: "EDH",
@@ -31,3 +36,12 @@ _ABBREVIATIONS = {
 
 LABELS: tuple[Label, ...] = tuple(Label)
 SUBTYPES: tuple[Label, ...] = tuple(label for label in Label if label is not Label.ANY)
+
+
+def percent(value: float) -> str:
+    """A probability in percent, never rounded to certainty."""
+    if 0 < value < 0.01:
+        return "<1 %"
+    if 0.99 < value < 1:
+        return ">99 %"
+    return f"{value:.0%}".replace("%", " %")

@@ -234,16 +234,16 @@ def init(
 @app.command()
 @_told_plainly
 def up(config: Config = None, *, verbose: Verbose = False) -> None:
-    """Run the node on this machine: broker, receiver and workers, kept running.
+    """Run the node on this machine: broker, receiver, workers and web page, kept running.
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
+    from node.up import WEB, WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
 
     settings = _service_settings(config)
     _start_service_logging(settings, "up", verbose=verbose)
     with one_at_a_time(settings.home):
-        parts = receivers(settings) | WORKERS
+        parts = receivers(settings) | WORKERS | (WEB if settings.web.with_up else {})
         run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
 
 
@@ -337,6 +337,53 @@ def work(
     check_broker(url)
     # No destination has two senders, and so a slow one holds no other up.
     run_worker(settings, url, Queue(queue), threads or len(settings.destinations) + 1)
+
+
+@app.command()
+@_told_plainly
+def web(
+    config: Config = None,
+    *,
+    hash_password: Annotated[
+        bool,
+        typer.Option(
+            "--hash-password", help="Ask for a password, or read it from stdin; print its hash."
+        ),
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Serve the web page and the same as JSON (one part of `up`, for many machines).
+
+    A worklist, every series with its slices, deliveries, queues, workers and destinations.
+    """
+    if hash_password:
+        _print_hash()
+        return
+    from node.web.serve import serve
+
+    settings = _settings(config)
+    _start_service_logging(settings, "web", verbose=verbose)
+    serve(settings)
+
+
+def _print_hash() -> None:
+    """Print what stands in `[web.users]` for a password."""
+    import getpass
+
+    from node.web.passwords import SHORTEST, hash_password
+
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+        if getpass.getpass("Once more: ") != password:
+            raise ConfigError("these were two different passwords")
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    if len(password) < SHORTEST:
+        raise ConfigError(f"a password has {SHORTEST} characters at least")
+    print(f'NAME = "{hash_password(password)}"')
+    Console(stderr=True).print(
+        "Put this line below [web.users], with the user's name instead of NAME", highlight=False
+    )
 
 
 @app.command()

@@ -26,8 +26,14 @@ _REQUIREMENTS = {
 }
 
 
-def server_context(settings: TLSSettings) -> ssl.SSLContext | None:
+def server_context(settings: TLSSettings, where: str = "[dicom.tls]") -> ssl.SSLContext | None:
     """How the node answers those who call it; None without TLS.
+
+    Parameters
+    ----------
+    settings : TLSSettings
+    where : str
+        The section that they come from, for messages.
 
     Raises
     ------
@@ -39,9 +45,9 @@ def server_context(settings: TLSSettings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _restrict(context)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    _load_key(context, settings.certificate, settings.key, "[dicom.tls]", "")
+    _load_key(context, settings.certificate, settings.key, where, "")
     if settings.ca is not None:
-        _load_ca(context, settings.ca, "[dicom.tls] ca")
+        _load_ca(context, settings.ca, f"{where} ca")
     context.verify_mode = _REQUIREMENTS[settings.client_certificates]
     return context
 

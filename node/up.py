@@ -26,6 +26,8 @@ RECEIVE = "receive"
 WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
 """Name of each part, and the command of `ichnode` that it runs."""
 
+WEB = {"web": ["web"]}
+
 
 def receivers(settings: Settings) -> dict[str, list[str]]:
     """The parts that receive, all on one port; the first of them assembles too."""

@@ -9,7 +9,16 @@ The trail is meant to name the patient (by ID, never by name): it is no log.
 """
 
 from node.audit.auditor import Auditor
-from node.audit.events import STUDY_KEYWORDS, Alert, Peer, Study, Tally
+from node.audit.events import (
+    STUDY_KEYWORDS,
+    Alert,
+    Authentication,
+    Peer,
+    Person,
+    Study,
+    Tally,
+    header_of,
+)
 from node.audit.message import Action, EventOutcome
 
 __all__ = [
@@ -17,8 +26,11 @@ __all__ = [
     "Action",
     "Alert",
     "Auditor",
+    "Authentication",
     "EventOutcome",
     "Peer",
+    "Person",
     "Study",
     "Tally",
+    "header_of",
 ]

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 
 from ml.errors import first_line
 from node.audit import events
-from node.audit.events import Alert, Peer, Process, Study, Tally
+from node.audit.events import Alert, Authentication, Peer, Person, Process, Study, Tally
 from node.audit.message import AuditMessage
 from node.audit.sinks import FileSink, Sink, SyslogSink, tls_context
 from node.settings import Destination, Settings
@@ -185,7 +185,7 @@ class Auditor:
         ----------
         settings : Settings
         part : str
-            receive, analyze or deliver.
+            receive, analyze, deliver or web.
 
         Raises
         ------
@@ -285,6 +285,26 @@ class Auditor:
             self._process, _now(), study, series_instance_uid, revision, instances, model
         )
         self._put([judged])
+
+    def series_seen(self, person: Person, study: Study, series_instance_uid: str) -> None:
+        """Somebody has looked at a series on the web page."""
+        shown = self._shown(study)
+        self._put([events.series_seen(self._process, _now(), person, shown, series_instance_uid)])
+
+    def series_begun_again(self, person: Person, study: Study, series_instance_uid: str) -> None:
+        """Somebody has asked to judge a series again, or to send its results again."""
+        shown = self._shown(study)
+        self._put(
+            [events.series_begun_again(self._process, _now(), person, shown, series_instance_uid)]
+        )
+
+    def user_authenticated(
+        self, person: Person, what: Authentication, *, succeeded: bool = True
+    ) -> None:
+        """Somebody has logged in or out, or has tried to."""
+        self._put(
+            [events.user_authenticated(self._process, _now(), person, what, succeeded=succeeded)]
+        )
 
     def security_alert(
         self,

@@ -3,7 +3,8 @@
 References
 ----------
 DICOM PS3.15: Application Activity A.5.3.1, DICOM Instances Accessed A.5.3.6, DICOM
-Instances Transferred A.5.3.7, Security Alert A.5.3.11. Codes: PS3.16, CID 400 to 404.
+Instances Transferred A.5.3.7, Security Alert A.5.3.11, User Authentication A.5.3.12. Codes:
+PS3.16, CID 400 to 404.
 """
 
 from collections import Counter
@@ -109,6 +110,33 @@ class Peer:
 
 
 @dataclass(frozen=True)
+class Person:
+    """Somebody at the web page.
+
+    Parameters
+    ----------
+    name : str
+        As in the configuration, or as a proxy says.
+    address : str
+        Where from.
+    """
+
+    name: str
+    address: str
+
+    def participant(self) -> Participant:
+        """The person, as the one who began."""
+        return Participant(self.name, "", self.address, is_requestor=True)
+
+
+class Authentication(Enum):
+    """What somebody does at the door; the codes are those of CID 401."""
+
+    LOGIN = codes.DCM.Login
+    LOGOUT = codes.DCM.Logout
+
+
+@dataclass(frozen=True)
 class Study:
     """The study that an event is about, and whose it is.
 
@@ -131,7 +159,7 @@ class Study:
         return replace(self, patient_id=NOT_RECORDED, accession_number="")
 
 
-def _header(path: Path) -> Dataset:
+def header_of(path: Path) -> Dataset:
     """What a record says of a file; nothing if it cannot be read."""
     tags = ["SOPClassUID", *STUDY_KEYWORDS]
     try:
@@ -178,7 +206,7 @@ class Tally:
             (failed, EventOutcome.MINOR_FAILURE),
         ):
             for path in paths:
-                header = _header(path)
+                header = header_of(path)
                 tally.add(Study.of(header), _text(header, "SOPClassUID"), Action.READ, outcome)
         return tally
 
@@ -260,6 +288,54 @@ def series_judged(
     )
 
 
+def series_seen(
+    process: Process, at: datetime, person: Person, study: Study, series_instance_uid: str
+) -> AuditMessage:
+    """Somebody has looked at a series on the web page."""
+    return _by_person(process, at, person, study, series_instance_uid, Action.READ)
+
+
+def series_begun_again(
+    process: Process, at: datetime, person: Person, study: Study, series_instance_uid: str
+) -> AuditMessage:
+    """Somebody has asked to judge a series again, or to send its results again."""
+    return _by_person(process, at, person, study, series_instance_uid, Action.UPDATE)
+
+
+def _by_person(
+    process: Process,
+    at: datetime,
+    person: Person,
+    study: Study,
+    series_instance_uid: str,
+    action: Action,
+) -> AuditMessage:
+    details = (("Series Instance UID", series_instance_uid),)
+    return AuditMessage(
+        codes.DCM.DICOMInstancesAccessed,
+        action,
+        at,
+        process.source,
+        (person.participant(), process.participant()),
+        (_study_object(study, None, details), _patient_object(study)),
+    )
+
+
+def user_authenticated(
+    process: Process, at: datetime, person: Person, what: Authentication, *, succeeded: bool
+) -> AuditMessage:
+    """Somebody has logged in or out, or has tried to."""
+    return AuditMessage(
+        codes.DCM.UserAuthentication,
+        Action.EXECUTE,
+        at,
+        process.source,
+        (person.participant(), process.participant()),
+        outcome=EventOutcome.SUCCESS if succeeded else EventOutcome.MINOR_FAILURE,
+        kind=what.value,
+    )
+
+
 def security_alert(
     process: Process,
     at: datetime,
@@ -304,7 +380,7 @@ def security_alert(
 
 
 def _study_object(
-    study: Study, instances: Counter[str], details: tuple[tuple[str, str], ...] = ()
+    study: Study, instances: Counter[str] | None, details: tuple[tuple[str, str], ...] = ()
 ) -> ParticipantObject:
     return ParticipantObject(
         id=study.study_instance_uid,

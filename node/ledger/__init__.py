@@ -11,7 +11,6 @@ from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.notifying import Notification, NotificationState
 from node.ledger.patience import patiently
 from node.ledger.records import (
-    MOST_COUNTED,
     Delivery,
     DeliveryState,
     DestinationState,
@@ -25,14 +24,12 @@ from node.ledger.records import (
     Selection,
     State,
     Stored,
-    Tallies,
 )
 from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
     "ENDED",
     "HINT_S",
-    "MOST_COUNTED",
     "Arrival",
     "Claim",
     "Commitment",
@@ -62,7 +59,6 @@ __all__ = [
     "State",
     "Step",
     "Stored",
-    "Tallies",
     "newest_revision",
     "open_ledger",
     "patiently",

@@ -1,23 +1,21 @@
 """What a worklist asks of the ledger: pages of revisions, as quick with a million as with ten."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import Database, as_instance
 from node.ledger.records import (
-    MOST_COUNTED,
     Instance,
     Page,
     Place,
     Revision,
     Selection,
     State,
-    Tallies,
 )
 
-_revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+_revision, _instance = schema.revision, schema.instance
 _is_flagged = _revision.c.flagged.is_not(None)
 
 _DONE = (State.REPORTED, State.DELIVERED)
@@ -63,33 +61,13 @@ class Listing(Database):
             shown[-1] if len(places) > limit else None,
         )
 
-    def tallies(self, since: float) -> Tallies:
-        """Count what somebody looks after.
-
-        Parameters
-        ----------
-        since : float
-            Flagged ones only from then on, seconds since 1970.
-        """
-        conditions = (
-            sa.and_(_is_flagged, _revision.c.updated_at >= since),
-            sa.and_(
-                _revision.c.due_at.is_not(None),
-                _revision.c.state.in_([State.RECEIVING, State.READY, State.ANALYZING]),
-            ),
-            sa.and_(schema.stands(_revision, State.REPORTED), schema.stands_apart(_revision)),
-            schema.stands(_revision, State.FAILED),
-        )
-        counted = [
-            sa.select(sa.func.count())
-            .select_from(sa.select(sa.literal(1)).where(condition).limit(MOST_COUNTED).subquery())
-            .scalar_subquery()
-            for condition in conditions
-        ]
+    def flagged_since(self, at: float) -> int:
+        """How many flagged revisions moved since a time, seconds since 1970."""
+        counted = sa.select(sa.func.count()).where(_is_flagged, _revision.c.updated_at >= at)
         with self.reading() as connection:
-            return Tallies(*connection.execute(sa.select(*counted)).one())
+            return int(connection.execute(counted).scalar_one())
 
-    def first_instances(self, revisions: list[Revision]) -> dict[int, Instance]:
+    def first_instances(self, revisions: Sequence[Revision]) -> dict[int, Instance]:
         """An instance of each of some revisions, by the revision's id: the first that came."""
         of_series = (
             sa.select(sa.func.min(_instance.c.id))
@@ -135,7 +113,9 @@ def _rows(
 ) -> "sa.Select[tuple[int, float]]":
     """Rows of a part, newest first."""
     at: sa.ColumnElement[float] = _revision.c.updated_at
-    conditions = [] if part is None else [_is_flagged if part else ~_is_flagged]
+    conditions: list[sa.ColumnElement[bool]] = []
+    if part is not None:
+        conditions.append(_is_flagged if part else ~_is_flagged)
     state = selection.state
     if state is not None:
         conditions.append(schema.stands(_revision, state))

@@ -181,22 +181,6 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Tallies:
-    """How many revisions there are of those that somebody looks after.
-
-    Each is counted up to `MOST_COUNTED` only.
-    """
-
-    flagged: int
-    under_way: int
-    waiting: int
-    failed: int
-
-
-MOST_COUNTED = 1000
-
-
-@dataclass(frozen=True)
 class Event:
     """A state that a revision came into."""
 

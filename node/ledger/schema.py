@@ -193,8 +193,8 @@ def stands(table: sa.FromClause, state: str) -> sa.ColumnElement[bool]:
 
 def stands_apart(table: sa.FromClause) -> sa.ColumnElement[bool]:
     """Whether a row is in one of the states that few stay in and that are looked for."""
-    words = (sa.literal_column(f"'{state}'") for state in APART)
-    return table.c.state.in_(list(words))
+    words: list[Any] = [sa.literal_column(f"'{state}'") for state in APART]
+    return table.c.state.in_(words)
 
 
 def _index_where(where: sa.ColumnElement[bool], name: str, *columns: sa.Column[Any]) -> None:

@@ -22,7 +22,6 @@ from node.report.identity import Kind
 from node.report.orientation import Edges
 from node.report.origin import Origin
 from node.report.picture.heat import NOT_A_SEGMENTATION, draw_evidence
-from node.report.picture.paint import NAMES
 from node.settings import ReportSettings
 
 if TYPE_CHECKING:  # at run time it would bring PyTorch
@@ -98,7 +97,7 @@ def _derivation(origin: Origin, one: "Evidence") -> str:
     model = origin.model
     return (
         f"Slice in the brain window, and with a map over it of where the evidence for "
-        f"{NAMES[one.label].lower()} lies by integrated gradients of model {model.name} "
+        f"{one.label.words.lower()} lies by integrated gradients of model {model.name} "
         f"{plain(model.version)} ({model.digest[:12]}). {NOT_A_SEGMENTATION} "
         f"{NOT_FOR_CLINICAL_USE.capitalize()}"
     )

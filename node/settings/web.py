@@ -10,14 +10,14 @@ from pydantic import AfterValidator, Field, model_validator
 from node.settings.fields import Port, PositiveSeconds, Section
 from node.settings.security import Networks
 
-PASSWORD_HASH = r"^scrypt\$(1[4-9]|20)\$[0-9A-Za-z+/]{22,44}={0,2}\$[0-9A-Za-z+/]{43}=$"
+HASHED = r"^scrypt\$(1[4-9]|20)\$[0-9A-Za-z+/]{22,44}={0,2}\$[0-9A-Za-z+/]{43}=$"
 """As `ichnode web --hash-password` writes it: cost, salt, hash."""
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?")
 
 
 def _check_hash(value: str) -> str:
-    if re.match(PASSWORD_HASH, value) is None:
+    if re.match(HASHED, value) is None:
         raise ValueError("takes what `ichnode web --hash-password` prints")
     return value
 

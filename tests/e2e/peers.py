@@ -180,6 +180,7 @@ def running_node(
         )
         + ("" if "[assemble]" in more else "[assemble]\ngrace_s = 1\nquiet_s = 4\n")
         + ("" if "[deliver]" in more else "[deliver]\nfirst_pause_s = 1\nlongest_pause_s = 2\n")
+        + ("" if "[web]" in more else "[web]\nwith_up = false\n")  # nodes share this machine
         + more
     )
     settings = load_settings(config)

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
 
-from node.audit import Action, Alert, EventOutcome, Peer, Study, Tally, events
+from node.audit import (
+    Action,
+    Alert,
+    Authentication,
+    EventOutcome,
+    Peer,
+    Person,
+    Study,
+    Tally,
+    events,
+)
 from node.audit.events import NOT_RECORDED, Process
 from node.audit.message import LONGEST_VALUE, AuditMessage
 from node.judgement import Model
@@ -23,6 +33,7 @@ from tests.node.audit_schema import check, detail, faults
 AT = datetime(2026, 11, 24, 2, 30, 15, 123456, tzinfo=UTC)
 PROCESS = Process("receive", "ICHNODE", "node1", 4711)
 SCANNER = Peer("SCANNER", "SCANNER", "10.0.0.9")
+READER = Person("anna", "10.0.0.8")
 PACS = Peer("pacs", "PACS_AE", "pacs.example")
 STUDY = Study("1.2.3", "P 1", "A-7")
 MODEL = Model("phantom", "1.0", "ab" * 32, "phantoms", "research")
@@ -43,6 +54,11 @@ EVERY = (
     *events.instances_received(PROCESS, AT, SCANNER, tally()),
     *events.instances_sent(PROCESS, AT, PACS, tally(action=Action.READ)),
     events.series_judged(PROCESS, AT, STUDY, "1.2.3.4", 2, Counter({"1.2": 30}), MODEL),
+    events.series_seen(PROCESS, AT, READER, STUDY, "1.2.3.4"),
+    events.series_begun_again(PROCESS, AT, READER, STUDY, "1.2.3.4"),
+    events.user_authenticated(PROCESS, AT, READER, Authentication.LOGIN, succeeded=True),
+    events.user_authenticated(PROCESS, AT, READER, Authentication.LOGOUT, succeeded=True),
+    events.user_authenticated(PROCESS, AT, READER, Authentication.LOGIN, succeeded=False),
     events.security_alert(PROCESS, AT, Alert.REFUSED_PEER, "rejected", SCANNER),
     events.security_alert(PROCESS, AT, Alert.REFUSED_INSTANCE, "bad", SCANNER, Path("/q/ä b")),
     events.security_alert(PROCESS, AT, Alert.RECORDS_LOST, "3 were lost"),

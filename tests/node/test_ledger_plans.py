@@ -285,7 +285,7 @@ def list_all(ledger: Ledger) -> None:
     ledger.first_instances(revisions)
     ledger.siblings(revisions[0])
     ledger.series_of_instance("1.2.3.1")
-    ledger.tallies(ledger.clock() - 86_400)
+    ledger.flagged_since(ledger.clock() - 86_400)
 
 
 def tell(ledger: Ledger) -> None:

@@ -1,14 +1,23 @@
 """A judgement as JSON, in the form that `ichnode analyze --json` promises."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from ml.labels import LABELS
+from ml.bundle import OperatingPoint
+from ml.labels import LABELS, Label
 from ml.series import Slice
 from node.judgement import Judgement, Model, digest_of_instances
-from node.summary import maxima, model_json, series_json, skipped_json
+from node.summary import (
+    findings_json,
+    flagged,
+    maxima,
+    model_json,
+    series_json,
+    skipped_json,
+)
 
 MODEL = Model("phantom", "0.1.0", "ab" * 32, "phantoms", "not for clinical use")
 
@@ -86,6 +95,24 @@ def test_a_series_that_was_not_judged_has_the_same_keys(state: str) -> None:
     assert list(found) == list(series_json(judgement()))
     assert (found["state"], found["reason"]) == (state, "contrast: C+")
     assert (found["probabilities"], found["slices"]) == (None, [])
+
+
+def test_what_reaches_its_threshold_in_any_slice_is_flagged() -> None:
+    points = {
+        name: OperatingPoint(
+            name=name, chosen_on="phantoms", thresholds=dict.fromkeys(LABELS, threshold)
+        )
+        for name, threshold in (("balanced", 0.5), ("sensitive", 0.4))
+    }
+    model = replace(MODEL, operating_point=points["balanced"], most_sensitive=points["sensitive"])
+    judged = replace(judgement(), model=model)
+    assert flagged(judged) == ["epidural", "intraparenchymal", "subdural", "any"]
+    assert findings_json(judged)[Label.INTRAVENTRICULAR] == {
+        "threshold": 0.5,
+        "assessment": "indeterminate",
+    }
+    assert flagged(judgement()) == []
+    assert findings_json(judgement())["any"] == {"threshold": None, "assessment": None}
 
 
 def test_the_digest_of_a_set_of_instances_knows_no_order() -> None:

@@ -42,6 +42,8 @@ timeout_s = 5
 commit_wait_s = 10
 [report]
 compression = "rle"
+[web]
+with_up = false
 """
 
 LEDGER_PATIENCE_S = 60.0

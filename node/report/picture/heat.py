@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ml.labels import percent
 from ml.windows import BRAIN
 from node.judgement import Judgement
 from node.report.header import NOT_FOR_CLINICAL_USE
@@ -22,12 +23,10 @@ from node.report.picture.paint import (
     GREY,
     GROUND,
     MARGIN,
-    NAMES,
     PAD,
     SMALLEST,
     YELLOW,
     Canvas,
-    percent,
 )
 from node.report.picture.slice import draw_brain_window, draw_framed
 
@@ -134,7 +133,7 @@ def _draw_head(canvas: Canvas, judgement: Judgement, evidence: "Evidence") -> No
     right = _WIDTH - PAD
     item = judgement.slices[evidence.index]
     value = percent(judgement.probability(evidence.index, evidence.label))
-    canvas.text(PAD, 10, f"{NAMES[evidence.label]} {value}", 30, room=_WIDTH / 2)
+    canvas.text(PAD, 10, f"{evidence.label.words} {value}", 30, room=_WIDTH / 2)
     place = f"Slice {evidence.index + 1} / {len(judgement.slices)}"
     canvas.text(right, 14, place, 26, anchor="ra")
     model = judgement.model

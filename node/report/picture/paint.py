@@ -4,7 +4,6 @@ from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ml.labels import Label
 from ml.series import Slice
 
 Colour = tuple[int, int, int]
@@ -17,24 +16,6 @@ GREY: Colour = (178, 178, 184)
 TRACK: Colour = (52, 52, 58)
 GROUND: Colour = (18, 18, 22)
 BLACK: Colour = (0, 0, 0)
-
-NAMES = {
-    Label.ANY: "Any hemorrhage",
-    Label.EPIDURAL: "Epidural",
-    Label.INTRAPARENCHYMAL: "Intraparenchymal",
-    Label.INTRAVENTRICULAR: "Intraventricular",
-    Label.SUBARACHNOID: "Subarachnoid",
-    Label.SUBDURAL: "Subdural",
-}
-
-SHORT_NAMES = {
-    Label.ANY: "any",
-    Label.EPIDURAL: "EDH",
-    Label.INTRAPARENCHYMAL: "IPH",
-    Label.INTRAVENTRICULAR: "IVH",
-    Label.SUBARACHNOID: "SAH",
-    Label.SUBDURAL: "SDH",
-}
 
 SLICE = 512
 """The larger side of a slice, in the lengths that all layout is in."""
@@ -135,15 +116,6 @@ def name_in_source(item: Slice) -> str:
     if item.frame_number is not None:
         return f"frame {item.frame_number}"
     return "" if item.instance_number is None else f"image {item.instance_number}"
-
-
-def percent(value: float) -> str:
-    """A probability in percent, never rounded to certainty."""
-    if 0 < value < 0.01:
-        return "<1 %"
-    if 0.99 < value < 1:
-        return ">99 %"
-    return f"{value:.0%}".replace("%", " %")
 
 
 def shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from ml.labels import SUBTYPES, Label
+from ml.labels import SUBTYPES, Label, percent
 from ml.windows import BRAIN
 from node.judgement import Judgement
 from node.report.header import NOT_FOR_CLINICAL_USE
@@ -10,7 +10,6 @@ from node.report.picture.curve import mark
 from node.report.picture.paint import (
     GREY,
     GROUND,
-    NAMES,
     ORANGE,
     PANEL,
     PANEL_LEFT,
@@ -22,7 +21,6 @@ from node.report.picture.paint import (
     YELLOW,
     Canvas,
     name_in_source,
-    percent,
 )
 
 CURVE = (PANEL, 48)
@@ -97,7 +95,7 @@ def _draw_finding(canvas: Canvas, y: float, judgement: Judgement, index: int, la
     if flagged:
         canvas.triangle(left, y + 6, 15, ORANGE)
         name_left += 21
-    canvas.text(name_left, y, NAMES[label], SMALLEST + 1)
+    canvas.text(name_left, y, label.words, SMALLEST + 1)
     number = percent(value)
     canvas.text(right, y, number, SMALLEST + 1, ORANGE if flagged else WHITE, anchor="ra")
     canvas.box(left, y + 29, PANEL, 8, TRACK)

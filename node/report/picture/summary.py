@@ -5,17 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ml.labels import SUBTYPES, Label
+from ml.labels import SUBTYPES, Label, percent
 from node.judgement import Assessment, Judgement
 from node.report.picture.curve import draw_curve, mark
 from node.report.picture.paint import (
     GREY,
-    NAMES,
     ORANGE,
     PAD,
     PANEL,
     PANEL_LEFT,
-    SHORT_NAMES,
     SIZE,
     SKY_BLUE,
     SMALLEST,
@@ -23,7 +21,6 @@ from node.report.picture.paint import (
     Canvas,
     font_of,
     name_in_source,
-    percent,
     wrap,
 )
 from node.report.picture.panel import draw_foot
@@ -73,7 +70,7 @@ def draw_summary(
 def _draw_row(canvas: Canvas, y: float, judgement: Judgement, label: Label) -> None:
     """A finding: name, maximum, what the operating points say, its curve."""
     room = _CURVES_LEFT - PAD - 6
-    canvas.text(PAD, y, NAMES[label], SMALLEST + 1, room=room)
+    canvas.text(PAD, y, label.words, SMALLEST + 1, room=room)
     assessment = judgement.assessment(label)
     present = assessment is Assessment.PRESENT
     index, value = judgement.key_slice(label), judgement.maximum(label)
@@ -116,7 +113,7 @@ def _draw_thumbnails(
             canvas.outline(x, y, *size, ORANGE)
         y += _THUMBNAIL + 2
         canvas.text(x, y, _place(canvas, judgement, index, column - 8), SMALLEST, WHITE)
-        said = f"{SHORT_NAMES[label]} {percent(judgement.probability(index, label))}"
+        said = f"{label.abbreviation} {percent(judgement.probability(index, label))}"
         colour = ORANGE if flagged else SKY_BLUE
         canvas.text(x, y + _LINE, said, SMALLEST, colour, room=column - 8)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml.labels import LABELS, Label
+from ml.labels import LABELS, Label, percent
 from node.report.orientation import Edges, letters
-from node.report.picture.paint import SMALLEST, Canvas, font_of, percent, shorten, wrap
+from node.report.picture.paint import SMALLEST, Canvas, font_of, shorten, wrap
 from node.report.picture.series import SeriesPictures
 from node.report.picture.slice import draw_brain_window
 from node.report.picture.summary import top_slices

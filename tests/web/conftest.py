@@ -1,0 +1,137 @@
+"""A node with series of every kind, its page, and a browser before it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ml.labels import Label
+from ml.phantom import make_phantom, write_dicom
+from node.ledger import Revision
+from node.settings import Settings
+from tests.viewer.ohif import CHROMIUM
+from tests.web.node import Site, Stations, running_page
+
+DESK: dict[str, Any] = {"viewport": {"width": 1400, "height": 900}, "color_scheme": "dark"}
+
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+PEER = {"ae_title": "A", "host": "127.0.0.1", "port": 1}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Series of every kind, as they were after they had gone their way."""
+
+    flagged: Revision
+    calm: Revision
+    skipped: Revision
+    failed: Revision
+    hostile: Revision
+
+
+@pytest.fixture(scope="session")
+def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
+    """The stations of a node with two destinations that are not there."""
+    return Stations(
+        Settings(
+            home=tmp_path_factory.mktemp("node"),
+            destinations=[{"name": "pacs", **PEER}, {"name": "archive", **PEER}],
+            assemble={"grace_s": 0, "quiet_s": 0},
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def series(stations: Stations, tmp_path_factory: pytest.TempPathFactory) -> Series:
+    """What was sent to it."""
+
+    def head(seed: int, *findings: Label, size: int = 64) -> list[Path]:
+        phantom = make_phantom(seed, size=size, findings=findings)
+        return write_dicom(phantom, tmp_path_factory.mktemp("head"))
+
+    def contrast(image: pydicom.Dataset) -> None:
+        image.ContrastBolusAgent = "Iohexol"
+
+    def cut_short(image: pydicom.Dataset) -> None:
+        image.PixelData = image.PixelData[:100]
+
+    def hostile(image: pydicom.Dataset) -> None:
+        image.ContrastBolusAgent = HOSTILE[:64]
+        image.PatientName = "<b>Bold</b>^<i>Ivan</i>"
+
+    def named(image: pydicom.Dataset) -> None:
+        image.PatientName, image.PatientID = "Roe^Jane", "P-4711"
+        image.AccessionNumber = "A-42"
+
+    return Series(
+        hostile=stations.send(head(4), hostile),
+        skipped=stations.send(head(4), contrast),
+        calm=stations.send(head(3, size=128)),
+        failed=stations.send(head(4), cut_short),
+        flagged=stations.send(head(8, Label.INTRAPARENCHYMAL, size=128), named),
+    )
+
+
+@pytest.fixture(scope="session")
+def site(stations: Stations, series: Series) -> Iterator[Site]:
+    """The page of that node."""
+    with running_page(stations.settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A browser that reaches this machine alone."""
+    if CHROMIUM is None:
+        pytest.skip("not installed: chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+        )
+        expect.set_options(timeout=10_000)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """A page in the browser, and what it complains of."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    """Addresses that were asked for."""
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Callable[..., Visit]]:
+    """Open an address; at the end no page must have complained of anything."""
+    visits = []
+
+    def go(address: str, *, may_refuse: bool = False, **context: Any) -> Visit:
+        page = chromium.new_context(**(DESK | context))
+        visit = Visit(page.new_page())
+        visit.page.on("pageerror", lambda error: visit.errors.append(str(error)))
+        visit.page.on(
+            "console",
+            lambda line: (
+                visit.errors.append(line.text)
+                if line.type in ("error", "warning") and not may_refuse
+                else None
+            ),
+        )
+        visit.page.on("request", lambda request: visit.asked.add(request.url))
+        visit.page.goto(address)
+        visits.append(visit)
+        return visit
+
+    yield go
+    for visit in visits:
+        visit.page.context.close()
+    assert [error for visit in visits for error in visit.errors] == []
