@@ -20,7 +20,9 @@ Everything is a function of its arguments: the same judgement, sources, settings
 and time write the same bytes.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -62,6 +64,12 @@ __all__ = [
     "capture_numbers",
     "save_overlays",
 ]
+
+_KEEPING = 4
+"""Results that are written and read back at a time, while the next ones are drawn.
+
+Each is synchronised, which takes as long as the disk has other work.
+"""
 
 
 def build(
@@ -113,15 +121,15 @@ def build(
     origin = Origin.of(judgement, volume, sources)
     settings = settings or ReportSettings()
 
-    def datasets() -> Iterator[tuple[Kind, str, Dataset]]:
+    def reports() -> Iterator[tuple[Kind, str, Dataset]]:
         form, before = settings.structured_report, predecessors or {}
-        reports: list[tuple[Kind, str, Callable[..., FileDataset]]] = [
+        builders: list[tuple[Kind, str, Callable[..., FileDataset]]] = [
             (Kind.STRUCTURED_REPORT, "sr.dcm", partial(build_findings_report, form=form)),
             (Kind.SLICE_REPORT, "slices.dcm", partial(build_slice_report, form=form)),
         ]
         if settings.text_report:
-            reports.append((Kind.TEXT_REPORT, "text.dcm", build_text_report))
-        for kind, name, build_report in reports:
+            builders.append((Kind.TEXT_REPORT, "text.dcm", build_text_report))
+        for kind, name, build_report in builders:
             yield (
                 kind,
                 name,
@@ -129,6 +137,8 @@ def build(
                     origin, revision=revision, predecessor=before.get(kind), created=created
                 ),
             )
+
+    def others() -> Iterator[tuple[Kind, str, Dataset]]:
         for name, capture in build_captures(origin, settings, revision=revision, created=created):
             yield Kind.SECONDARY_CAPTURE, name, capture
         for name, map_ in build_evidence_maps(
@@ -144,7 +154,9 @@ def build(
             for number, state in enumerate(states, start=1):
                 yield Kind.PRESENTATION_STATE, f"pr-{number:03d}.dcm", state
 
-    return [_kept(*item, folder, origin) for item in datasets()]
+    # The reports first: without them nothing else is drawn.
+    kept = [_kept(*item, folder, origin) for item in reports()]
+    return [*kept, *_kept_meanwhile(others(), folder, origin)]
 
 
 def build_notice(
@@ -191,6 +203,20 @@ def build_notice(
     # A series may fail again for another reason, while the notice before is still on its way.
     name = f"notice-{notice.SOPInstanceUID[-8:]}.dcm"
     return [_kept(Kind.NOTICE, name, notice, folder, series)]
+
+
+def _kept_meanwhile(
+    items: Iterator[tuple[Kind, str, Dataset]], folder: Path, basis: Basis
+) -> list[ResultObject]:
+    """Results in their files, read back, each while the next ones are drawn."""
+    kept: list[ResultObject] = []
+    waiting: deque[Future[ResultObject]] = deque()
+    with ThreadPoolExecutor(_KEEPING) as threads:
+        for kind, name, dataset in items:
+            waiting.append(threads.submit(_kept, kind, name, dataset, folder, basis))
+            if len(waiting) > 2 * _KEEPING:  # no more of them in memory
+                kept.append(waiting.popleft().result())
+        return [*kept, *(one.result() for one in waiting)]
 
 
 def _kept(kind: Kind, name: str, dataset: Dataset, folder: Path, basis: Basis) -> ResultObject:
