@@ -72,8 +72,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
-                if "cache-control" not in headers:
-                    headers["Cache-Control"] = "no-store"
+                is_static = scope["path"].startswith("/static/")
+                # What tells of patients stays on no workstation's disk.
+                headers["Cache-Control"] = "no-cache" if is_static else "no-store"
                 if scope["scheme"] == "https":
                     headers["Strict-Transport-Security"] = "max-age=31536000"
             await send(message)
