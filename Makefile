@@ -19,7 +19,7 @@ EPOCHS ?= 20
 FOLDS ?= 3
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup setup-train setup-dev demo train-demo test bench soak fuzz bad-input validate screenshots reference docs lint audit format clean
+.PHONY: help setup setup-train setup-dev demo train-demo test bench soak fuzz bad-input validate screenshots reference conformance docs lint audit format clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ screenshots: setup-dev  ## phantoms on the web page and in OHIF, into docs/web a
 
 reference: setup-dev  ## the page and the sample of the configuration, from the settings model
 	$(BIN)/python -m node.settings
+
+conformance: setup-dev  ## what the DICOM conformance statement has of the code, into docs/conformance.md
+	$(BIN)/python -m tests.conformance
 
 docs: setup-dev  ## the documents as a site, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

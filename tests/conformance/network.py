@@ -1,0 +1,361 @@
+"""What the node accepts, proposes and answers on the network, and its limits."""
+
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from node import commit, deliver
+from node.access import HALF_OPEN, STRANGERS, Rejection
+from node.commit import PUSH_MODEL, asking
+from node.commit.content import MOST_REFERENCES
+from node.dicom import application_entity
+from node.dicom import Status as Answer
+from node.ledger.database import MOST_AT_ONCE
+from node.listener import NodePort
+from node.requestor import PIECE
+from node.settings import Settings
+from node.settings.reference import Key, Table, tables
+from node.tls import SUITES
+from tests.conformance.made import Made
+from tests.listening import listening
+
+Context = tuple[str, str]
+"""UIDs of an abstract syntax and of a transfer syntax."""
+
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Proposed to every destination, whatever its objects are in."""
+
+
+def supported_contexts(home: Path) -> list[PresentationContext]:
+    """What a receiver that runs supports."""
+    with listening(home) as receiver:
+        return list(receiver.server.ae.supported_contexts)
+
+
+def contexts_made(made: Sequence[Made]) -> set[Context]:
+    """SOP class and transfer syntax of every object."""
+    return {
+        (str(one.dataset.SOPClassUID), str(one.dataset.file_meta.TransferSyntaxUID)) for one in made
+    }
+
+
+def name_of(uid: str) -> str:
+    """The name that the standard gives a UID, short."""
+    return UID(uid).name.removesuffix(" SOP Class")
+
+
+# -- what there is ----------------------------------------------------------------
+
+
+def service_table(supported: Iterable[PresentationContext], made: Sequence[Made]) -> str:
+    """The network services: a row for each SOP class."""
+    scp = [str(context.abstract_syntax) for context in supported]
+    scu = [str(Verification), str(PUSH_MODEL), *sorted({c for c, _ in contexts_made(made)})]
+    lines = ["| SOP class | UID | SCU | SCP |", "|---|---|---|---|"]
+    for uid in dict.fromkeys([str(Verification), *scp, *scu]):
+        roles = " | ".join("yes" if uid in uids else "no" for uids in (scu, scp))
+        lines.append(f"| {name_of(uid)} | {uid} | {roles} |")
+    return "\n".join(lines)
+
+
+def accepted_table(supported: Iterable[PresentationContext]) -> str:
+    """The presentation contexts that are accepted, a row for each abstract syntax."""
+    lines = [
+        "| abstract syntax | UID | transfer syntaxes | UIDs | role of the node | extended |",
+        "|---|---|---|---|---|---|",
+    ]
+    for context in supported:
+        both = bool(context.scu_role and context.scp_role)
+        role, extended = ("SCP, SCU", "role selection") if both else ("SCP", "none")
+        lines.append(
+            f"| {_context(context.abstract_syntax, context.transfer_syntax)} "
+            f"| {role} | {extended} |"
+        )
+    return "\n".join(lines)
+
+
+def proposed_table(made: Sequence[Made]) -> str:
+    """The presentation contexts that are proposed for results."""
+    lines = [
+        "| abstract syntax | UID | transfer syntaxes, a context each | UIDs |",
+        "|---|---|---|---|",
+    ]
+    found = contexts_made(made)
+    for uid in sorted({uid for uid, _ in found}, key=name_of):
+        of_files = {syntax for other, syntax in found if other == uid}
+        lines.append(f"| {_context(uid, sorted({*of_files, *map(str, PLAIN)}))} |")
+    return "\n".join(lines)
+
+
+def _context(abstract: str | None, syntaxes: Sequence[str]) -> str:
+    names, uids = "<br>".join(map(name_of, syntaxes)), "<br>".join(map(str, syntaxes))
+    return f"{name_of(str(abstract))} | {abstract} | {names} | {uids}"
+
+
+# -- what is answered -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """A status code: its name in the standard, when it is given and what comes of it."""
+
+    code: int
+    name: str
+    when: str
+    kept: str = ""
+
+
+STORED = (
+    Told(
+        Answer.SUCCESS,
+        "Success",
+        "the file is synchronised to the disk and the ledger has committed; also for an "
+        "instance that came before",
+        "in the spool",
+    ),
+    Told(
+        Answer.OUT_OF_RESOURCES,
+        "Refused: Out of Resources",
+        "less than `min_free_gb` is free; the instance is larger than `max_instance_mb`, or all "
+        "that are being received are larger than `max_receiving_mb`; the disk or the ledger does "
+        "not take it",
+        "no; it may come again",
+    ),
+    Told(
+        Answer.DOES_NOT_MATCH_SOP_CLASS,
+        "Error: Data Set Does Not Match SOP Class",
+        "SOP Class UID or SOP Instance UID of the data set is not that of the command",
+        "in the quarantine, with the reason",
+    ),
+    Told(
+        Answer.CANNOT_UNDERSTAND,
+        "Error: Cannot Understand",
+        "the data set cannot be parsed, or SOP Class, SOP Instance, Study Instance or Series "
+        "Instance UID is missing, has other characters than digits and dots or more than 64",
+        "in the quarantine, with the reason",
+    ),
+    Told(
+        0xC211,
+        "Error: Cannot Understand",
+        "a fault of the node that it did not foresee",
+        "not promised; it may come again",
+    ),
+)
+"""Answers to C-STORE (PS3.4, B.2.3)."""
+
+ASKED = (
+    Told(commit.content.Status.SUCCESS, "Success", "the request is in the ledger"),
+    Told(commit.content.Status.PROCESSING_FAILURE, "Processing failure", "the ledger is away"),
+    Told(
+        commit.content.Status.NO_SUCH_INSTANCE,
+        "No such SOP Instance",
+        "the Requested SOP Instance UID is not the well-known one",
+    ),
+    Told(
+        commit.content.Status.INVALID_ARGUMENT,
+        "Invalid argument value",
+        "a UID is missing or none, no instance is referenced, or a report on other instances is "
+        "owed under the Transaction UID",
+    ),
+    Told(
+        commit.content.Status.NO_SUCH_CLASS,
+        "No such SOP Class",
+        "the Requested SOP Class UID is that of another service",
+    ),
+    Told(commit.content.Status.NO_SUCH_ACTION, "No such action", "the Action Type ID is not 1"),
+    Told(
+        commit.content.Status.RESOURCE_LIMITATION,
+        "Resource limitation",
+        f"more than {MOST_REFERENCES:,} instances are referenced",
+    ),
+)
+"""Answers to N-ACTION (PS3.4, J.3.2; PS3.7, 10.1.4)."""
+
+REPORTED = (
+    Told(commit.content.Status.SUCCESS, "Success", "the report is in the ledger"),
+    Told(commit.content.Status.PROCESSING_FAILURE, "Processing failure", "the ledger is away"),
+    Told(
+        commit.content.Status.NO_SUCH_EVENT_TYPE,
+        "No such event type",
+        "the Event Type ID is neither 1 nor 2",
+    ),
+    Told(
+        commit.content.Status.INVALID_ARGUMENT,
+        "Invalid argument value",
+        "a UID is missing or none, or the Transaction UID is not one that the node has asked by",
+    ),
+    Told(
+        commit.content.Status.RESOURCE_LIMITATION,
+        "Resource limitation",
+        f"more than {MOST_REFERENCES:,} instances are referenced",
+    ),
+)
+"""Answers to N-EVENT-REPORT (PS3.4, J.3.3; PS3.7, 10.1.1)."""
+
+FAILED = (
+    Told(
+        commit.content.Status.PROCESSING_FAILURE,
+        "Processing failure",
+        "the node has received the instance, and its file is gone or altered",
+    ),
+    Told(
+        commit.content.Status.NO_SUCH_INSTANCE,
+        "No such object instance",
+        "the node has not received the instance",
+    ),
+    Told(
+        commit.content.Status.CLASS_INSTANCE_CONFLICT,
+        "Class / Instance conflict",
+        "the node has the instance with another SOP class",
+    ),
+)
+"""Failure Reason (0008,1197) that the node gives (PS3.3, C.14.1.1)."""
+
+
+def status_table(told: Sequence[Told]) -> str:
+    """A table of status codes."""
+    with_kept = any(one.kept for one in told)
+    lines = [
+        "| code | status | when |" + (" instance kept |" if with_kept else ""),
+        "|---|---|---|" + ("---|" if with_kept else ""),
+    ]
+    for one in told:
+        row = f"| {one.code:04X}H | {one.name} | {one.when} |"
+        lines.append(f"{row} {one.kept} |" if with_kept else row)
+    return "\n".join(lines)
+
+
+_REJECTIONS = {
+    Rejection.CALLED_TITLE: "another AE title is called than the node's, and `require_called_ae` "
+    "is on",
+    Rejection.CALLING_TITLE: "there are `[[peers]]`, and none has the calling AE title",
+    Rejection.ADDRESS: "there are `[[peers]]`, and that of the title does not call from there",
+    Rejection.TOO_FAST: "more than `associations_per_minute` from one address",
+    Rejection.TOO_MANY: "more than `max_associations` are open, or more than "
+    "`max_associations_per_address` from one address",
+}
+
+_RESULTS = {1: "1, rejected-permanent", 2: "2, rejected-transient"}
+_SOURCES = {1: "1, service-user", 3: "3, service-provider (presentation)"}
+_DIAGNOSES = {
+    (1, 3): "3, calling-AE-title-not-recognized",
+    (1, 7): "7, called-AE-title-not-recognized",
+    (3, 1): "1, temporary-congestion",
+    (3, 2): "2, local-limit-exceeded",
+}
+"""The words of PS3.8, table 9-21."""
+
+
+def rejection_table() -> str:
+    """The answers to those who may not come in."""
+    lines = ["| result | source | reason | when |", "|---|---|---|---|"]
+    for rejection in Rejection:
+        result, source, reason = rejection.answer
+        lines.append(
+            f"| {_RESULTS[result]} | {_SOURCES[source]} | {_DIAGNOSES[source, reason]} "
+            f"| {_REJECTIONS[rejection]} |"
+        )
+    return "\n".join(lines)
+
+
+# -- limits -----------------------------------------------------------------------
+
+
+def identity_table() -> str:
+    """Implementation identifying information."""
+    ae = application_entity("ICHNODE")
+    return _two_columns(
+        ("Application context name", "1.2.840.10008.3.1.1.1"),
+        ("Implementation Class UID", ae.implementation_class_uid),
+        ("Implementation Version Name", f"{ae.implementation_version_name} (its version)"),
+    )
+
+
+def association_table() -> str:
+    """Figures of associations that are not configured, and those that are, by default."""
+    settings = Settings(home=Path("/nowhere"))
+    port, dicom, rules = NodePort(settings), settings.dicom, settings.deliver
+    title = application_entity("ICHNODE")
+    of_processes = f"in each of {dicom.processes} processes (`processes`)"
+    return _two_columns(
+        ("Largest PDU received, as acceptor", f"{port.maximum_pdu_size:,} bytes; offered"),
+        (
+            "Largest PDU received, as initiator",
+            "no limit; 0 is offered" if title.maximum_pdu_size == 0 else "",
+        ),
+        ("Largest PDU sent, as initiator", f"what the peer offers, at most {PIECE:,} bytes"),
+        (
+            "Associations accepted at a time",
+            f"{dicom.max_associations} (`max_associations`), {of_processes}",
+        ),
+        (
+            "of these from one address",
+            f"{dicom.max_associations_per_address} (`max_associations_per_address`), the same",
+        ),
+        ("Connections at a time", f"{HALF_OPEN} times the associations"),
+        (
+            "Connections from addresses of no peer",
+            f"{STRANGERS}, where all `[[peers]]` tell their addresses",
+        ),
+        ("Associations initiated at a time", "one to each destination for storage"),
+        ("Objects over one association", f"{deliver.MOST_AT_ONCE}"),
+        (
+            "Instances in one request for commitment",
+            f"{MOST_AT_ONCE} asked for, {MOST_REFERENCES:,} taken",
+        ),
+        ("Outstanding asynchronous operations", "1 invoked, 1 performed; not negotiated"),
+        ("Association request, as acceptor", f"{port.acse_timeout:g} s, and `idle_s` at most"),
+        ("Silence, as acceptor", f"{dicom.idle_s:g} s (`idle_s`), then it is aborted"),
+        ("Connection, association, answer, as initiator", f"{rules.timeout_s:g} s (`timeout_s`)"),
+        (
+            "Association open after a request for commitment",
+            f"{asking.LINGER_S:g} s, for a report on it",
+        ),
+    )
+
+
+def _two_columns(*rows: tuple[str, object]) -> str:
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+_SECTIONS = ("dicom", "dicom.tls", "destinations", "peers", "assemble", "report", "deliver")
+
+
+def parameter_table() -> str:
+    """The parameters that matter to peers, with their defaults."""
+    lines = ["| table | key | default | what |", "|---|---|---|---|"]
+    for table in tables():
+        if table.name in _SECTIONS:
+            lines += _parameters(table)
+    return "\n".join(lines)
+
+
+def _parameters(table: Table) -> Iterator[str]:
+    for key in table.keys:
+        yield f"| `{table.header}` | `{key.name}` | {_default(key)} | {key.description} |"
+
+
+def _default(key: Key) -> str:
+    if key.is_required:
+        return "required"
+    if key.default is None or key.default == []:
+        return "–"
+    return f"`{str(key.default).lower() if isinstance(key.default, bool) else key.default}`"
+
+
+def suite_table() -> str:
+    """TLS versions, and the suites that the node offers and takes."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers(SUITES)
+    by_version: dict[str, list[str]] = {"TLSv1.3": [], "TLSv1.2": []}
+    for cipher in context.get_ciphers():
+        by_version[cipher["protocol"]].append(cipher["name"])
+    lines = ["| version | cipher suites |", "|---|---|"]
+    for version, names in by_version.items():
+        lines.append(f"| {version.replace('v', ' ')} | {', '.join(sorted(names))} |")
+    return "\n".join(lines)

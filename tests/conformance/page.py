@@ -1,0 +1,58 @@
+"""The parts of docs/conformance.md that are made, each between marks of its name."""
+
+from pathlib import Path
+
+from tests.conformance import attributes, content, network
+from tests.conformance.made import everything
+from tests.page import write_between
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Where a part begins and ends."""
+    return f"<!-- {name} -->", f"<!-- /{name} -->"
+
+
+def parts(folder: Path) -> dict[str, str]:
+    """Every part by its name.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        For the objects that are made, and for a receiver.
+    """
+    made = everything(folder / "made")
+    supported = network.supported_contexts(folder / "home")
+    if unknown := attributes.unknown(made):
+        raise LookupError(f"no word on {', '.join(sorted(unknown))}: see tests/conformance")
+    return {
+        "services": network.service_table(supported, made),
+        "accepted": network.accepted_table(supported),
+        "proposed": network.proposed_table(made),
+        "identity": network.identity_table(),
+        "associations": network.association_table(),
+        "rejections": network.rejection_table(),
+        "stored": network.status_table(network.STORED),
+        "asked": network.status_table(network.ASKED),
+        "reported": network.status_table(network.REPORTED),
+        "failed": network.status_table(network.FAILED),
+        "parameters": network.parameter_table(),
+        "suites": network.suite_table(),
+        "copied": attributes.copied_table(made),
+        "attributes": attributes.own_tables(made),
+        "templates": content.template_table(made),
+        "codes": content.code_table(made),
+    }
+
+
+def shown(name: str) -> str:
+    """A part as the page has it."""
+    begin, end = marks(name)
+    return PAGE.read_text(encoding="utf-8").partition(begin)[2].partition(end)[0].strip()
+
+
+def write(folder: Path) -> None:
+    """Write every part into the page."""
+    for name, text in parts(folder).items():
+        write_between(PAGE, *marks(name), text)
