@@ -13,8 +13,8 @@ from node import commit, deliver
 from node.access import HALF_OPEN, STRANGERS, Rejection
 from node.commit import PUSH_MODEL, asking
 from node.commit.content import MOST_REFERENCES
-from node.dicom import application_entity
 from node.dicom import Status as Answer
+from node.dicom import application_entity
 from node.ledger.database import MOST_AT_ONCE
 from node.listener import NodePort
 from node.requestor import PIECE
