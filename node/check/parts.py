@@ -40,17 +40,21 @@ def check(settings: Settings) -> Iterator[Finding]:
             partial(_certificate, name, certificate, key),
             "renew it",
         )
-    yield _guarded(
-        "model",
-        lambda: _model(settings),
-        "set [model] bundle to one that is whole, or copy it again",
+    judging = (
+        _guarded(
+            "model",
+            lambda: _model(settings),
+            "set [model] bundle to one that is whole, or copy it again",
+        ),
+        _guarded(
+            "device",
+            lambda: _device(settings),
+            'is its driver loaded (nvidia-smi)? else set [analyze] device = "auto"',
+        ),
     )
-    yield _guarded(
-        "device",
-        lambda: _device(settings),
-        'is its driver loaded (nvidia-smi)? else set [analyze] device = "auto"',
-    )
-    yield _guarded("stage 1", lambda: _stage_1(settings), "see [analyze] runtime and device")
+    yield from judging
+    if not any(finding.health is Health.BAD for finding in judging):
+        yield _guarded("stage 1", lambda: _stage_1(settings), "see [analyze] runtime")
     yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
     if not settings.destinations:
         yield Finding(
@@ -272,6 +276,11 @@ def _decoders() -> Finding:
 
 
 def _destination(settings: Settings, peer: Destination) -> Finding:
-    from node.check.destination import check_destination
+    from node.reach import ReachError, reach
 
-    return check_destination(settings.dicom.ae_title, peer)
+    subject, where = f"destination {peer.name}", f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        reach(settings.dicom.ae_title, peer)
+    except ReachError as error:
+        return Finding(subject, Health.BAD, f"{where}: {error}", error.cure)
+    return Finding(subject, Health.GOOD, f"{where} answers a C-ECHO")

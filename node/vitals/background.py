@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from ml.errors import IchnodeError, first_line
+from ml.errors import first_line
 from node.broker import broker_url
-from node.deliver import echo
 from node.errors import ConfigError
 from node.hints import Asking, Queue
+from node.reach import ReachError, reach
 from node.settings import Destination, Settings
 from node.spool import Spool
 from node.vitals.records import GPU, Echo, Folder, WorkerState
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 WORKERS_EVERY_S = 10.0
 FOLDERS_EVERY_S = 3600.0
-ECHO_TIMEOUT_S = 5.0
 
 _FILES_AT_ONCE = 1000
 _REST = 9.0
@@ -108,9 +107,10 @@ class Background:
         """Ask a destination for a C-ECHO, and remember what it answers."""
         trouble = None
         try:
-            echo(self._settings.dicom.ae_title, destination, ECHO_TIMEOUT_S)
-        except IchnodeError as error:
-            trouble = str(error)
+            reach(self._settings.dicom.ae_title, destination)
+        except ReachError as error:
+            where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+            trouble = f"{where}: {error}: {error.cure}"
         found = Echo(destination.name, datetime.now(UTC), trouble)
         self._echoes[destination.name] = found
         return found

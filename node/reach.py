@@ -8,7 +8,6 @@ import socket
 import ssl
 
 from ml.errors import first_line
-from node.check.finding import Finding, Health
 from node.deliver import RejectedError, echo
 from node.errors import DeliveryError
 from node.settings import Destination
@@ -17,53 +16,61 @@ from node.tls import why_not
 ECHO_TIMEOUT_S = 5.0
 
 
-class _Ill(Exception):
-    """Something is wrong: what, and the cure."""
+class ReachError(DeliveryError):
+    """A destination does not answer a C-ECHO.
 
-    def __init__(self, text: str, cure: str) -> None:
-        super().__init__(text)
+    Parameters
+    ----------
+    trouble : str
+        What is wrong, in one line.
+    cure : str
+        What to do about it.
+    """
+
+    def __init__(self, trouble: str, cure: str) -> None:
+        super().__init__(trouble)
         self.cure = cure
 
 
-def check_destination(ae_title: str, peer: Destination) -> Finding:
-    """Send a C-ECHO to a destination, and say why where it cannot be.
+def reach(ae_title: str, peer: Destination) -> None:
+    """Send a C-ECHO to a destination.
 
     Parameters
     ----------
     ae_title : str
         The node's.
     peer : Destination
+
+    Raises
+    ------
+    ReachError
+        If it does not answer with Success.
     """
-    subject, where = f"destination {peer.name}", f"{peer.ae_title} at {peer.host}:{peer.port}"
-    try:
-        _reach(peer)
-        _echo(ae_title, peer)
-    except _Ill as ill:
-        return Finding(subject, Health.BAD, f"{where}: {ill}", ill.cure)
-    return Finding(subject, Health.GOOD, f"{where} answers a C-ECHO")
+    _connect(peer)
+    _echo(ae_title, peer)
 
 
-def _reach(peer: Destination) -> None:
+def _connect(peer: Destination) -> None:
     try:
         socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
-        raise _Ill(
+        raise ReachError(
             f"the name {peer.host} is not known", "is it spelt right? an address does, too"
         ) from None
     try:
         socket.create_connection((peer.host, peer.port), ECHO_TIMEOUT_S).close()
     except ConnectionRefusedError:
-        raise _Ill(
+        raise ReachError(
             "nothing listens there",
             f"is it up, and is {peer.port} its DICOM port? (104, 11112 and 4242 are common)",
         ) from None
     except TimeoutError:
-        raise _Ill(
+        raise ReachError(
             f"no connection within {ECHO_TIMEOUT_S:.0f} s",
             "is the address right? does a firewall lie between?",
         ) from None
     except OSError as error:
-        raise _Ill(
+        raise ReachError(
             first_line(error), "is the address right? does the network lead there?"
         ) from None
 
@@ -72,7 +79,7 @@ def _echo(ae_title: str, peer: Destination) -> None:
     try:
         echo(ae_title, peer, ECHO_TIMEOUT_S)
     except RejectedError as error:
-        raise _Ill(
+        raise ReachError(
             f"it rejects the association: {error.reason}", _cure(ae_title, peer, error)
         ) from None
     except DeliveryError as error:
@@ -87,22 +94,24 @@ def _cure(ae_title: str, peer: Destination, error: RejectedError) -> str:
     return f"does it know {ae_title} with this machine's address, and call itself {peer.ae_title}?"
 
 
-def _without_association(peer: Destination, error: DeliveryError) -> _Ill:
+def _without_association(peer: Destination, error: DeliveryError) -> ReachError:
     """Why it takes connections and no association: mostly TLS on one side alone."""
     if peer.tls:
         complaint = why_not(peer, ECHO_TIMEOUT_S)
         if complaint is not None and "certificate" in complaint:
-            return _Ill(complaint, "see tls_ca and tls_check_host, tls_certificate and tls_key")
+            return ReachError(
+                complaint, "see tls_ca and tls_check_host, tls_certificate and tls_key"
+            )
         if _takes_tls(peer):
-            return _Ill(
+            return ReachError(
                 complaint or first_line(error), "does it ask for a certificate? see tls_certificate"
             )
-        return _Ill("it takes no TLS", "set tls = false, or the port that it takes TLS on")
+        return ReachError("it takes no TLS", "set tls = false, or the port that it takes TLS on")
     if _takes_tls(peer):
-        return _Ill(
+        return ReachError(
             "it takes TLS only", "set tls = true, and tls_ca to what issued its certificate"
         )
-    return _Ill(
+    return ReachError(
         "it takes the connection, but answers no association",
         "does a DICOM application listen there? its log may say why it does not answer",
     )
