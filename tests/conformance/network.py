@@ -13,8 +13,8 @@ from node import commit, deliver
 from node.access import HALF_OPEN, STRANGERS, Rejection
 from node.commit import PUSH_MODEL, asking
 from node.commit.content import MOST_REFERENCES
-from node.dicom import application_entity
 from node.dicom import Status as Answer
+from node.dicom import application_entity
 from node.ledger.database import MOST_AT_ONCE
 from node.listener import NodePort
 from node.requestor import PIECE
@@ -80,15 +80,16 @@ def accepted_table(supported: Iterable[PresentationContext]) -> str:
 
 
 def proposed_table(made: Sequence[Made]) -> str:
-    """The presentation contexts that are proposed for results."""
-    lines = [
-        "| abstract syntax | UID | transfer syntaxes, a context each | UIDs |",
-        "|---|---|---|---|",
-    ]
+    """The presentation contexts that are proposed for results: those of all together."""
     found = contexts_made(made)
+    proposed = sorted({syntax for _, syntax in found} | set(map(str, PLAIN)))
+    lines = [
+        "| abstract syntax | UID | transfer syntaxes, a context each | UIDs | objects are in |",
+        "|---|---|---|---|---|",
+    ]
     for uid in sorted({uid for uid, _ in found}, key=name_of):
-        of_files = {syntax for other, syntax in found if other == uid}
-        lines.append(f"| {_context(uid, sorted({*of_files, *map(str, PLAIN)}))} |")
+        of_files = sorted(syntax for other, syntax in found if other == uid)
+        lines.append(f"| {_context(uid, proposed)} | {'<br>'.join(map(name_of, of_files))} |")
     return "\n".join(lines)
 
 
