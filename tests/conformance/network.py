@@ -131,14 +131,14 @@ STORED = (
         Answer.DOES_NOT_MATCH_SOP_CLASS,
         "Error: Data Set Does Not Match SOP Class",
         "SOP Class UID or SOP Instance UID of the data set is not that of the command",
-        "in the quarantine, with the reason",
+        "in the quarantine, with the reason, up to `max_quarantine_gb`",
     ),
     Told(
         Answer.CANNOT_UNDERSTAND,
         "Error: Cannot Understand",
         "the data set cannot be parsed, or SOP Class, SOP Instance, Study Instance or Series "
         "Instance UID is missing, has other characters than digits and dots or more than 64",
-        "in the quarantine, with the reason",
+        "in the quarantine, with the reason, up to `max_quarantine_gb`",
     ),
     Told(
         0xC211,

@@ -41,6 +41,7 @@ def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
         "failed": network.status_table(network.FAILED),
         "parameters": network.parameter_table(),
         "suites": network.suite_table(),
+        "created": attributes.created_table(made),
         "copied": attributes.copied_table(made),
         "attributes": attributes.own_tables(made),
         "templates": content.template_table(made),

@@ -50,7 +50,9 @@ from sqlalchemy.exc import OperationalError
 
 from node.audit import Auditor
 from node.broker import free_port
+from node.commit.answering import judge
 from node.commit.asking import _UNKNOWN_SERVICE
+from node.commit.association import Address, calling
 from node.commit.content import (
     PUSH_MODEL,
     PUSH_MODEL_INSTANCE,
@@ -466,6 +468,42 @@ def test_each_answer_to_a_report_is_given_when_the_page_says(
         assert reported(Report("", known.committed, ()).as_dataset()) == 0x0115
 
     assert sorted(given) == codes_told("reported")
+
+
+def test_an_instance_is_not_committed_to_for_the_reasons_of_the_page(tmp_path: Path) -> None:
+    sent, lost = image(1), image(2)
+    with listening(tmp_path) as receiver:
+        assert [stored(receiver, one) for one in (sent, lost)] == [0, 0]
+        next(receiver.spool.folder.rglob(f"{lost.SOPInstanceUID}.*")).write_bytes(b"altered")
+        asked = (
+            Reference(CTImageStorage, sent.SOPInstanceUID),
+            Reference(CTImageStorage, lost.SOPInstanceUID),
+            Reference(CTImageStorage, "1.2.3.4.5"),
+            Reference(MRImageStorage, sent.SOPInstanceUID),
+        )
+        report = judge("1.2.3", asked, receiver.ledger, receiver.spool)
+    assert report.committed == asked[:1]
+    assert report.failed == tuple(zip(asked[1:], codes_told("failed"), strict=True))
+
+
+@pytest.mark.parametrize("as_scp", [False, True], ids=["request", "report"])
+def test_an_association_for_commitment_proposes_what_the_page_says(
+    tmp_path: Path, as_scp: bool
+) -> None:
+    seen: list[Any] = []
+    classes = [(str(PUSH_MODEL), [str(ExplicitVRLittleEndian)])]
+    with archive(lambda _event: 0, classes, seen) as port:
+        address = Address("PACS", "127.0.0.1", port, _peer("PACS"))
+        with calling(address, Settings(home=tmp_path), as_scp=as_scp):
+            pass
+    (requestor,) = seen
+    syntaxes = {ExplicitVRLittleEndian, ImplicitVRLittleEndian}
+    assert {c.abstract_syntax: set(c.transfer_syntax) for c in requestor.requested_contexts} == {
+        PUSH_MODEL: syntaxes,
+        Verification: syntaxes,
+    }
+    roles = {uid: (r.scu_role, r.scp_role) for uid, r in requestor.role_selection.items()}
+    assert roles == ({PUSH_MODEL: (False, True)} if as_scp else {})
 
 
 def _peer(title: str) -> Any:
