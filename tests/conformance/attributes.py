@@ -77,16 +77,19 @@ MODULES = (
         "General Series (C.7.3.1), SR Document Series (C.17.1), Key Object Document Series "
         "(C.17.6.1), Presentation Series (C.11.9)",
         {
-            "Modality": (FIXED, "{}"),
+            "Modality": (FIXED, "by the object, see 8.1.1"),
             "SeriesInstanceUID": (AUTO, "2.25 and a UUIDv5; a series for each kind of object"),
             "SeriesNumber": (
                 AUTO,
-                "100 times the source's and an offset of the kind; from 9900 on where the source "
-                "has none",
+                "100 times the source's and that of the object, see 8.1.1; 9900 and that where the "
+                "source has none",
             ),
             "SeriesDate": (AUTO, "as Instance Creation Date"),
             "SeriesTime": (AUTO, "as Instance Creation Time"),
-            "SeriesDescription": (FIXED, "{}; behind it `(revision n)` from the second on"),
+            "SeriesDescription": (
+                FIXED,
+                "by the object, see 8.1.1; behind it `(revision n)` from the second on",
+            ),
             "BodyPartExamined": (COPY, "of the source; HEAD where it has none"),
             "ReferencedPerformedProcedureStepSequence": (FIXED, "no items"),
         },
@@ -235,6 +238,21 @@ def unknown(made: Sequence[Made]) -> set[str]:
     """Attributes of objects of which the page says nothing."""
     told = own_keywords() | {*COPIED, "StudyInstanceUID"}
     return {element.keyword for one in made for element in one.dataset} - told
+
+
+def created_table(made: Sequence[Made]) -> str:
+    """What tells the series of objects apart."""
+    lines = ["| object | SOP class | Modality | Series Number | Series Description |"]
+    lines.append("|---|---|---|---|---|")
+    for kind, name in NAMES.items():
+        datasets = [one.dataset for one in made if one.kind is kind]
+        classes = dict.fromkeys(d.SOPClassUID.name for d in datasets)
+        (offset,) = {d.SeriesNumber % 100 for d in datasets}
+        lines.append(
+            f"| {name} | {', '.join(classes)} | {_seen('Modality', datasets)} | {offset} "
+            f"| {_seen('SeriesDescription', datasets)} |"
+        )
+    return "\n".join(lines)
 
 
 def copied_table(made: Sequence[Made]) -> str:

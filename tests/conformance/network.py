@@ -80,15 +80,16 @@ def accepted_table(supported: Iterable[PresentationContext]) -> str:
 
 
 def proposed_table(made: Sequence[Made]) -> str:
-    """The presentation contexts that are proposed for results."""
-    lines = [
-        "| abstract syntax | UID | transfer syntaxes, a context each | UIDs |",
-        "|---|---|---|---|",
-    ]
+    """The presentation contexts that are proposed for results: those of all together."""
     found = contexts_made(made)
+    proposed = sorted({syntax for _, syntax in found} | set(map(str, PLAIN)))
+    lines = [
+        "| abstract syntax | UID | transfer syntaxes, a context each | UIDs | objects are in |",
+        "|---|---|---|---|---|",
+    ]
     for uid in sorted({uid for uid, _ in found}, key=name_of):
-        of_files = {syntax for other, syntax in found if other == uid}
-        lines.append(f"| {_context(uid, sorted({*of_files, *map(str, PLAIN)}))} |")
+        of_files = sorted(syntax for other, syntax in found if other == uid)
+        lines.append(f"| {_context(uid, proposed)} | {'<br>'.join(map(name_of, of_files))} |")
     return "\n".join(lines)
 
 
@@ -130,14 +131,14 @@ STORED = (
         Answer.DOES_NOT_MATCH_SOP_CLASS,
         "Error: Data Set Does Not Match SOP Class",
         "SOP Class UID or SOP Instance UID of the data set is not that of the command",
-        "in the quarantine, with the reason",
+        "in the quarantine, with the reason, up to `max_quarantine_gb`",
     ),
     Told(
         Answer.CANNOT_UNDERSTAND,
         "Error: Cannot Understand",
         "the data set cannot be parsed, or SOP Class, SOP Instance, Study Instance or Series "
         "Instance UID is missing, has other characters than digits and dots or more than 64",
-        "in the quarantine, with the reason",
+        "in the quarantine, with the reason, up to `max_quarantine_gb`",
     ),
     Told(
         0xC211,

@@ -1,9 +1,10 @@
 """The parts of docs/conformance.md that are made, each between marks of its name."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conformance import attributes, content, network
-from tests.conformance.made import everything
+from tests.conformance.made import Made, everything
 from tests.page import write_between
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
@@ -14,16 +15,17 @@ def marks(name: str) -> tuple[str, str]:
     return f"<!-- {name} -->", f"<!-- /{name} -->"
 
 
-def parts(folder: Path) -> dict[str, str]:
+def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
     """Every part by its name.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        For the objects that are made, and for a receiver.
+    made : sequence of Made
+        Every object that the node makes.
+    home : pathlib.Path
+        For a receiver.
     """
-    made = everything(folder / "made")
-    supported = network.supported_contexts(folder / "home")
+    supported = network.supported_contexts(home)
     if unknown := attributes.unknown(made):
         raise LookupError(f"no word on {', '.join(sorted(unknown))}: see tests/conformance")
     return {
@@ -39,6 +41,7 @@ def parts(folder: Path) -> dict[str, str]:
         "failed": network.status_table(network.FAILED),
         "parameters": network.parameter_table(),
         "suites": network.suite_table(),
+        "created": attributes.created_table(made),
         "copied": attributes.copied_table(made),
         "attributes": attributes.own_tables(made),
         "templates": content.template_table(made),
@@ -54,5 +57,6 @@ def shown(name: str) -> str:
 
 def write(folder: Path) -> None:
     """Write every part into the page."""
-    for name, text in parts(folder).items():
+    made = everything(folder / "made")
+    for name, text in parts(made, folder / "home").items():
         write_between(PAGE, *marks(name), text)
