@@ -68,14 +68,27 @@ def read_identity(content: bytes) -> Identity:
     )
 
 
-def check_command(identity: Identity, sop_class: str, instance: str) -> None:
+def check_command(identity: Identity, sop_class: str, instance: str, context: str) -> None:
     """Check that a dataset is the one that its C-STORE command speaks of.
+
+    Parameters
+    ----------
+    identity : Identity
+    sop_class, instance : str
+        As the command says.
+    context : str
+        Abstract syntax of its presentation context.
 
     Raises
     ------
     RefusedInstance
-        If it is another one.
+        If it is another one, or came where its SOP class was not negotiated.
     """
+    if identity.sop_class != context:
+        raise RefusedInstance(
+            f"SOPClassUID is {identity.sop_class} in a presentation context for {context}",
+            Status.DOES_NOT_MATCH_SOP_CLASS,
+        )
     for keyword, found, commanded in (
         ("SOPClassUID", identity.sop_class, sop_class),
         ("SOPInstanceUID", identity.instance, instance),

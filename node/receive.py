@@ -187,7 +187,10 @@ class Receiver:
             identity = read_identity(content)
             command: Any = event.request
             check_command(
-                identity, str(command.AffectedSOPClassUID), str(command.AffectedSOPInstanceUID)
+                identity,
+                str(command.AffectedSOPClassUID),
+                str(command.AffectedSOPInstanceUID),
+                str(event.context.abstract_syntax),
             )
         except RefusedInstance as refusal:
             return self._refuse(content, refusal, event)

@@ -130,7 +130,8 @@ STORED = (
     Told(
         Answer.DOES_NOT_MATCH_SOP_CLASS,
         "Error: Data Set Does Not Match SOP Class",
-        "SOP Class UID or SOP Instance UID of the data set is not that of the command",
+        "SOP Class UID or SOP Instance UID of the data set is not that of the command, or the "
+        "SOP class not that of the presentation context",
         "in the quarantine, with the reason, up to `max_quarantine_gb`",
     ),
     Told(

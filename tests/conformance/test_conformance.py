@@ -382,10 +382,10 @@ def test_an_instance_is_kept_byte_by_byte_under_the_meta_information_of_the_node
     assert dict(rows("identity"))["Implementation Class UID"].encode() in kept.read_bytes()
 
 
-def test_an_instance_of_another_class_than_its_context_is_stored(receiver: Receiver) -> None:
+def test_an_instance_of_another_class_than_its_context_is_refused(receiver: Receiver) -> None:
     other = image()
     other.SOPClassUID, other.SOPInstanceUID = MRImageStorage, "1.2.3.9"
-    assert stored(receiver, other) == 0
+    assert stored(receiver, other) == 0xA900
 
 
 # -- storage commitment -----------------------------------------------------------
