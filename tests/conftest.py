@@ -1,5 +1,6 @@
 """What many tests share."""
 
+import logging
 import os
 import tarfile
 from collections.abc import Callable, Iterator
@@ -35,6 +36,16 @@ def no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.upper().startswith("ICHNODE_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_log_left() -> Iterator[None]:
+    """Take away what a test, or a command that it ran, has logged to."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        root.removeHandler(handler)
 
 
 class Clock:

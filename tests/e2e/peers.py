@@ -12,13 +12,14 @@ import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pydicom
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage
 
 from node.broker import broker_url, free_port
@@ -224,7 +225,12 @@ class Storescp:
     folder: Path
 
     def datasets(self) -> list[pydicom.Dataset]:
-        return [pydicom.dcmread(path) for path in sorted(self.folder.iterdir())]
+        """What it has got; not what it is just writing."""
+        found = []
+        for path in sorted(self.folder.iterdir()):
+            with suppress(InvalidDicomError, EOFError):
+                found.append(pydicom.dcmread(path))
+        return found
 
 
 def _listens(port: int) -> bool:

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from node.ledger import ENDED, DeliveryState, Kept, Revision, Rule, State, open_ledger
+from node.ledger import ENDED, DeliveryState, Kept, RetentionRule, Revision, State, open_ledger
 from node.settings import Settings
 from tests.conftest import Clock
 from tests.node.test_clean import PEER, ROOM, Killed, Node, used
@@ -162,7 +162,9 @@ class Campaign:
         assert self.revisions() == before, "what was removed was taken up again, or lost"
 
     def purge(self) -> None:
-        everything = Rule(dict.fromkeys(ENDED, self.node.clock.now), frozenset(["archive"]))
+        everything = RetentionRule(
+            dict.fromkeys(ENDED, self.node.clock.now), frozenset(["archive"])
+        )
         for ended in self.node.ledger.series_of(study="1.2", series=f"1.2.{self.name()}"):
             for kept in Kept:
                 self.node.cleaner.remove(kept, ended, everything, "purged")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from node.ledger import Instance, Ledger, Result, Revision, Selection, State, open_ledger
 from tests.bench.filling import CT, SR
@@ -136,15 +135,3 @@ def test_the_first_image_of_each_series_is_found(ledger: Ledger, go: Go) -> None
     (found,) = ledger.series_of_instance(firsts[revisions[0].id].sop_instance_uid)
     assert found.id == revisions[0].id
     assert ledger.siblings(found) == [found]
-
-
-def test_a_ledger_of_an_older_node_gets_the_column_and_keeps_its_rows(
-    ledger: Ledger, url: str, go: Go
-) -> None:
-    revision = go(State.DELIVERED)
-    with ledger.engine.begin() as connection:
-        connection.execute(sa.text("DROP INDEX revision_flagged"))
-        connection.execute(sa.text("ALTER TABLE revision DROP COLUMN flagged"))
-    again = open_ledger(url)
-    assert listed(again, Selection()) == [revision.id]
-    again.close()
