@@ -1,0 +1,218 @@
+"""Commands to look at what came and where it is, and to repair."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ml.errors import IchnodeError
+from node.cli.common import (
+    EXIT_FAILED,
+    AsJson,
+    Config,
+    Panel,
+    command,
+    ledger_of,
+    settings_of,
+    start_logging,
+)
+from node.errors import ConfigError
+
+if TYPE_CHECKING:
+    from node.ledger import Ledger, Revision
+
+
+@command(Panel.LOOK)
+def status(
+    config: Config = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="How many, newest first.")] = 30,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the series that moved last, with their state and why they were skipped."""
+    from node import show
+    from node.disk import Disk
+
+    start_logging()
+    settings = settings_of(config)
+    ledger = ledger_of(settings)
+    revisions, destinations = ledger.recent(limit), ledger.destinations()
+    untaken = ledger.untaken_notifications()
+    disk = Disk.of(settings.home)
+    if as_json:
+        document = {
+            "series": [show.revision_json(r) for r in revisions],
+            "destinations": [show.destination_json(d) for d in destinations],
+            "notifications": [show.notification_json(n) for n in untaken],
+            "disk": show.disk_json(disk, settings),
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        show.revisions(Console(), revisions)
+        show.destinations(Console(), destinations)
+        show.notifications(Console(), untaken)
+        show.disk(Console(), disk, settings)
+
+
+@command(Panel.LOOK, "show")
+def show_series(
+    uid: Annotated[str, typer.Argument(help="Series or Study Instance UID.")],
+    config: Config = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show a series: its states with their times, its probabilities, its deliveries."""
+    from node import show
+    from node.spool import Spool
+
+    start_logging()
+    settings = settings_of(config)
+    ledger = ledger_of(settings)
+    spool = Spool(settings.home)
+    details: list[dict[str, Any]] = [
+        show.details_json(ledger, spool, revision) for revision in _find(ledger, uid)
+    ]
+    if as_json:
+        print(json.dumps({"series": details}, indent=2))
+    else:
+        show.details(Console(), details)
+
+
+@command(Panel.LOOK)
+def retry(
+    uid: Annotated[
+        str | None, typer.Argument(help="Series or Study Instance UID.", show_default=False)
+    ] = None,
+    config: Config = None,
+    destination: Annotated[
+        str | None,
+        typer.Option(help="All that was given up for this destination.", show_default=False),
+    ] = None,
+    *,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="All that has failed or was given up.")
+    ] = False,
+) -> None:
+    """Begin again with what has failed, was skipped, or was not delivered."""
+    if sum((uid is not None, destination is not None, failed)) != 1:
+        raise ConfigError("one of these is needed: a UID, --failed or --destination NAME")
+    start_logging()
+    settings = settings_of(config)
+    if destination is not None and settings.destination(destination) is None:
+        raise ConfigError(f"no destination {destination!r} in the configuration")
+    ledger = ledger_of(settings)
+    names = [destination.name for destination in settings.destinations]
+    console = Console()
+    again = 0
+    for revision in ledger.dead_letters(destination) if uid is None else _find(ledger, uid):
+        if ledger.retry(revision, names):
+            again += 1
+            console.print(
+                f"revision {revision.number} of {revision.series_instance_uid}: again "
+                f"(was {revision.state})",
+                highlight=False,
+            )
+    notifications = ledger.retry_notifications() if failed else 0
+    if notifications:
+        console.print(f"{notifications} notifications: again", highlight=False)
+    if not again + notifications:
+        raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
+
+
+@command(Panel.LOOK)
+def purge(
+    config: Config = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            help="What ended longer ago, such as 30d, 12h; else the ages of [retention].",
+            show_default=False,
+        ),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only delivered, skipped or failed series.", show_default=False),
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="This study, whatever its age.", show_default=False)
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option(help="This series, whatever its age.", show_default=False)
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove images and results of what has ended; nothing that is still to be delivered.
+
+    Rows of the ledger stay. Without --state, refused instances go by their age too.
+    """
+    from rich.progress import BarColumn, DownloadColumn, Progress
+
+    from node import show
+    from node.ledger import ENDED, State
+    from node.purge import Purge, Selection, remove_all, seconds_of
+    from node.spool import Spool
+
+    start_logging()
+    if unknown := set(state or ()) - set(ENDED):
+        raise ConfigError(f"--state {min(unknown)}: only {', '.join(ENDED)} have ended")
+    if (study or series) and (state or older_than):
+        raise ConfigError("--study and --series go without --state and --older-than")
+    if as_json and not (yes or dry_run):
+        raise ConfigError("--json asks nothing: it needs --dry-run or --yes")
+    settings = settings_of(config)
+    selection = Selection(
+        None if older_than is None else seconds_of(older_than),
+        frozenset(map(State, state)) if state else frozenset(ENDED),
+        study,
+        series,
+    )
+    ledger = ledger_of(settings)
+    if series is not None or study is not None:
+        _find(ledger, series or study or "")
+    work = Purge(settings, Spool(settings.home), ledger, selection)
+    doomed, refusals = list(work.doomed()), work.refusals()
+    freed = None
+    console = Console(stderr=as_json)
+    if not as_json:
+        show.doomed(console, doomed, refusals)
+    if doomed and not dry_run and (yes or typer.confirm("Remove them?")):
+        total = sum(item.size.size for item in doomed)
+        columns = ("removing", BarColumn(), DownloadColumn())
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            task = progress.add_task("", total=total)
+            freed = remove_all(work, doomed, lambda size: progress.advance(task, size))
+    if as_json:
+        print(json.dumps(show.doomed_json(doomed, refusals, freed), indent=2))
+    elif freed is not None:
+        console.print(f"{freed.files} files, {show.megabytes(freed.size)}, were removed")
+    if refusals:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@command(Panel.LOOK)
+def notify(
+    rule: Annotated[str, typer.Argument(help="Its name in the configuration.")],
+    config: Config = None,
+) -> None:
+    """Tell something invented by one of the rules, to see whether it arrives."""
+    from node.notify import rehearsal, send
+
+    start_logging()
+    settings = settings_of(config)
+    found = next((item for item in settings.notify if item.name == rule), None)
+    if found is None:
+        known = ", ".join(item.name for item in settings.notify) or "there is none"
+        raise ConfigError(f"no [[notify]] rule {rule!r} in the configuration; known: {known}")
+    send(found, settings.smtp, rehearsal(settings.dicom.ae_title))
+    Console().print(f"{found.to} has taken it", highlight=False, soft_wrap=True, markup=False)
+
+
+def _find(ledger: "Ledger", uid: str) -> "list[Revision]":
+    revisions = ledger.find(uid)
+    if not revisions:
+        raise IchnodeError(f"no study or series {uid} in the ledger; `ichnode status` lists them")
+    return revisions
