@@ -7,6 +7,7 @@ https://prometheus.io/docs/practices/naming/
 
 import platform
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 
@@ -23,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.health import ready
 from node.hints import Queue
-from node.ledger import DestinationState, Ledger, State
+from node.ledger import DestinationState, Ledger, Notification, NotificationState, State
 from node.metrics.following import Counts, Histogram
 from node.settings import Settings
 from node.spool import Spool
@@ -187,6 +188,8 @@ class Metrics(Collector):
             "queue",
         )
         yield from _of_destinations(destinations)
+        rules = [rule.name for rule in self._settings.notify]
+        yield from _of_notifications(rules, self._ledger.untaken_notifications())
         last = self._ledger.last_received()
         if last is not None:
             yield _gauge(
@@ -225,6 +228,16 @@ def _of_destinations(destinations: Iterable[DestinationState]) -> Iterator[Metri
         {name: destination.failures for name, destination in by_name.items()},
         "destination",
     )
+
+
+def _of_notifications(rules: Iterable[str], untaken: Iterable[Notification]) -> Iterator[Metric]:
+    counted = Counter((item.rule, item.state) for item in untaken)
+    for name, state, what in (
+        ("notification_waiting", NotificationState.PENDING, "was not taken, and is told again."),
+        ("notification_given_up", NotificationState.FAILED, "is not told until `ichnode retry`."),
+    ):
+        by_rule: dict[tuple[str, ...], float] = {(rule,): counted[rule, state] for rule in rules}
+        yield _gauge(name, f"What a rule of [[notify]] tells that {what}", by_rule, "rule")
 
 
 def _of_counts(counts: Counts) -> Iterator[Metric]:

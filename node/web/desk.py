@@ -180,6 +180,16 @@ class Desk:
                     if result.kind == EVIDENCE and self._is_there(result)
                 ),
                 deliveries=self._deliveries(revision),
+                told=tuple(
+                    values.Told(
+                        rule=item.rule,
+                        state=item.event.state,
+                        at=item.event.at,
+                        notification=item.state,
+                        detail=item.detail,
+                    )
+                    for item in self.ledger.notifications(revision)
+                ),
                 revisions={
                     sibling.number: sibling.id for sibling in self.ledger.siblings(revision)
                 },

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.labels import Label
-from node.ledger import State
+from node.ledger import NotificationState, State
 
 
 class Value(BaseModel):
@@ -108,6 +108,16 @@ class Delivery(Value):
     detail: str | None
 
 
+class Told(Value):
+    """What a rule tells of a revision, and whether it was taken."""
+
+    rule: str
+    state: State
+    at: datetime
+    notification: NotificationState
+    detail: str | None
+
+
 class Model(Value):
     """Which model judged."""
 
@@ -127,6 +137,7 @@ class Series(Row):
     pictures: bool = Field(description="whether there are captures of every slice to look at")
     evidence: tuple[int, ...] = Field(description="slices with a map of where the evidence lies")
     deliveries: tuple[Delivery, ...]
+    told: tuple[Told, ...]
     revisions: dict[int, int] = Field(description="ids of the series' revisions by number")
 
 

@@ -132,7 +132,7 @@ def test_the_environment_is_filled_from_the_checkout_and_again_by_an_upgrade(
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_COMPILE": "1"}
 
     install("--root", root, script=checkout / "deploy/install", **offline)
-    assert (packages / "node" / "cli.py").exists()
+    assert (packages / "node" / "cli" / "__init__.py").exists()
 
     (checkout / "node" / "added.py").write_text("")
     (checkout / "node" / "show.py").rename(checkout / "node" / "shown.py")

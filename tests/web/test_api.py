@@ -57,6 +57,21 @@ def test_a_series_is_told_with_every_slice(site: Site, series: Series) -> None:
     assert course.threshold is not None and course.maximum >= course.threshold
 
 
+def test_a_series_says_who_was_told_of_it(site: Site, stations: Stations, series: Series) -> None:
+    ledger = stations.ledger
+    (untold,) = (item for item in ledger.untold() if item.revision_id == series.failed.id)
+    ledger.plan_notifications(untold, ["team"])
+    (due,) = ledger.due_notifications("team", 1000)
+    assert ledger.claim_notification(due, 60)
+    ledger.not_told(due, "it answers 500", None)
+
+    found = values.Series.model_validate(get(site, f"/api/series/{series.failed.id}"))
+    (told,) = found.told
+    assert (told.rule, told.state, told.detail) == ("team", State.FAILED, "it answers 500")
+    page = ask(f"{site.address}/series/{series.failed.id}").body
+    assert b"team: failed, given up (it answers 500)" in page
+
+
 def test_the_json_never_tells_whose_a_series_is(stations: Stations, series: Series) -> None:
     with running_page(stations.settings, show_patient=True) as telling:
         for path in ("/api/series", f"/api/series/{series.flagged.id}", "/api/system"):
