@@ -227,7 +227,8 @@ def tell(settings: Settings, path: Path, console: Console) -> None:
         "",
         "Next:",
         f"  ichnode check --config {path}    is everything there? does the PACS answer?",
-        f"  ichnode up --config {path}       run the node",
+        f"  ichnode up --config {path}       run the node; its page: "
+        f"http://{settings.web.host}:{settings.web.port}/",
     ]
     for peer in settings.destinations:
         lines.append(
