@@ -197,11 +197,13 @@ class Cleaner:
         )
 
     def _rule_in_need(self) -> RetentionRule:
-        """What may go where the disk is too full: failed series by their age alone."""
-        now = self.ledger.clock()
-        days = {State.FAILED: self.settings.retention.failed_days}
-        by_age = rule_of(self.settings, days, now)
-        before = {State.DELIVERED: now, State.SKIPPED: now}
+        """What may go where the disk is too full: failed series by their age alone.
+
+        Not what has just ended: a late image would be judged without those before.
+        """
+        now, rules = self.ledger.clock(), self.settings.retention
+        by_age = rule_of(self.settings, {State.FAILED: rules.failed_days}, now)
+        before = dict.fromkeys((State.DELIVERED, State.SKIPPED), now - rules.early_after_h * 3600)
         return RetentionRule({**by_age.before, **before}, by_age.committing)
 
     def _look_at_disk(self) -> Disk:

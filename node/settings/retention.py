@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from node.settings.fields import Section
 
 Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Hours = Days
 Percent = Annotated[float, Field(gt=0, le=100)]
 
 
@@ -25,6 +26,9 @@ class RetentionSettings(Section):
         85, description="percent of the disk in use: the oldest that is delivered or skipped goes"
     )
     clean_to: Percent = Field(75, description="percent of the disk in use at which that ends")
+    early_after_h: Hours = Field(
+        24, description="hours for which nothing goes early: late images may still come for it"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "RetentionSettings":

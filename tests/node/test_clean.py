@@ -415,6 +415,7 @@ def test_above_the_mark_the_oldest_goes_until_the_lower_mark(node: Node) -> None
     for n in range(4):
         node.end(State.DELIVERED, str(n))
         node.days(0.1)
+    node.days(1)
     node.look()
     assert all(node.images(str(n)) for n in range(4))
 
@@ -430,6 +431,19 @@ def test_above_the_mark_the_oldest_goes_until_the_lower_mark(node: Node) -> None
     node.look()
     assert [bool(node.images(str(n))) for n in range(4)] == [False, False, False, True]
     assert filled.disk.percent == 73
+
+
+def test_what_has_just_ended_stays_however_full_the_disk_is(node: Node) -> None:
+    """The soak campaign found it: late images were judged without those before, and skipped."""
+    node.end(State.DELIVERED)
+    node.disk = used(99)
+    node.days(0.9)
+    node.look()
+    assert len(node.images()) == 3
+
+    node.days(0.2)
+    node.look()
+    assert node.images() == []
 
 
 def test_a_disk_that_is_full_of_what_must_stay_is_told_of_once(

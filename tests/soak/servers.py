@@ -44,6 +44,9 @@ commit_wait_s = 10
 compression = "rle"
 [web]
 with_up = false
+[retention]               # late images come here after the clock has jumped by a day
+clean_above = 100
+clean_to = 100
 """
 
 LEDGER_PATIENCE_S = 60.0
