@@ -84,7 +84,7 @@ def site(stations: Stations, series: Series) -> Iterator[Site]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # a process has room for one Playwright at a time
 def chromium() -> Iterator[Browser]:
     """A browser that reaches this machine alone."""
     if CHROMIUM is None:
