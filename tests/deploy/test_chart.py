@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import kubernetes_validate as kubernetes
 import pytest
 import redis
 import yaml
@@ -13,7 +14,6 @@ from node.settings import Settings
 from tests.deploy.tools import DEPLOY
 
 helm = pytest.importorskip("helm_python", reason="helm-python-sdk is for x86-64 alone")
-kubernetes = pytest.importorskip("kubernetes_validate")
 
 CHART = DEPLOY / "helm" / "ichnode"
 
