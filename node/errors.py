@@ -26,6 +26,10 @@ class RefusedInstance(IchnodeError):
         self.status = status
 
 
+class NotStoredError(IchnodeError):
+    """An instance that cannot be stored now; whoever brought it has to bring it again."""
+
+
 class DeliveryError(IchnodeError):
     """A destination did not take an object; it will be tried again."""
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence as DicomSequence
 
 from ml.errors import GeometryError, SeriesError
 from ml.file import Allowance
@@ -15,6 +17,9 @@ from ml.limits import MOST_HEADERS
 from ml.series import Arrangement, arrange
 
 T = TypeVar("T")
+
+LONGEST_TEXT = 1024
+"""Characters of an attribute that are looked at: a description has 64 (PS3.5, 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +75,17 @@ def read_headers_beside(paths: Sequence[Path], work: Callable[[], T]) -> tuple[S
     with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
         done = pool.submit(work)
         return read_headers(paths), done.result()
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """An attribute as text, empty where it is absent or cannot be read."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # a value that its VR does not allow can raise anything when decoded
+        return ""
+    if value is None or isinstance(value, DicomSequence):
+        return ""
+    if isinstance(value, (MultiValue, list, tuple)):
+        value = "\\".join(str(item) for item in value)
+    # PostgreSQL takes no NUL in a text; and patterns are slow on what was meant to slow them.
+    return str(value)[:LONGEST_TEXT].replace("\0", " ").strip()

@@ -13,9 +13,8 @@ from ml.errors import IchnodeError, NotAHeadError, SeriesError
 from ml.frames import read_header
 from node.analyze import Analysis, Analyzer, analyze
 from node.assemble import Reason, look_at
-from node.assemble.eligibility import text
 from node.errors import ConfigError
-from node.headers import SeriesHeaders, read_headers
+from node.headers import SeriesHeaders, read_headers, text
 from node.judgement import digest_of_instances
 from node.report import ReportError, ResultObject, build, save_overlays
 from node.settings import ReportSettings, Settings

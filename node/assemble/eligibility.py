@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as DicomSequence
 
 from ml.series import Arrangement
+from node.headers import text
 from node.settings import EligibilitySettings
-
-LONGEST_TEXT = 1024
-"""Characters of an attribute that are looked at: a description has 64 (PS3.5, 6.2)."""
 
 
 class Reason(StrEnum):
@@ -227,20 +224,6 @@ def _find(words: Iterable[str], value: str) -> str | None:
         if (match := re.search(word, value, re.IGNORECASE)) is not None:
             return match.group().strip() or "nothing"
     return None
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    """An attribute as text, empty where it is absent or cannot be read."""
-    try:
-        value = dataset.get(keyword)
-    except Exception:  # a value that its VR does not allow can raise anything when decoded
-        return ""
-    if value is None or isinstance(value, DicomSequence):
-        return ""
-    if isinstance(value, (MultiValue, list, tuple)):
-        value = "\\".join(str(item) for item in value)
-    # PostgreSQL takes no NUL in a text; and patterns are slow on what was meant to slow them.
-    return str(value)[:LONGEST_TEXT].replace("\0", " ").strip()
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

@@ -270,7 +270,7 @@ def _stage_1(settings: Settings) -> Finding:
 
 
 def _decoders() -> Finding:
-    from node.receive import transfer_syntaxes
+    from node.intake import transfer_syntaxes
 
     return Finding("decoders", Health.GOOD, f"{len(transfer_syntaxes())} transfer syntaxes")
 

@@ -3,6 +3,7 @@
 fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
+condition.py    which series something is for, in [[routes]] and [[priorities]]
 log.py          [log]: what the parts of a node write to stderr
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
@@ -17,6 +18,7 @@ The defaults run on one machine with nothing else installed.
 """
 
 from node.settings.audit import AuditSettings
+from node.settings.condition import Condition
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
@@ -45,6 +47,7 @@ __all__ = [
     "CaptureForm",
     "ClientCertificates",
     "Compression",
+    "Condition",
     "DeliverSettings",
     "Destination",
     "Detail",

@@ -23,10 +23,11 @@ from node.audit.auditor import Channel
 from node.audit.events import NOT_RECORDED, Process
 from node.audit.message import AuditMessage
 from node.broker import free_port
+from node.intake import MOST_COUNTED
 from node.judgement import Model
 from node.ledger import Ledger, open_ledger
 from node.reading import Identity
-from node.receive import MOST_COUNTED, Receiver, start_receiver
+from node.receive import Receiver, start_receiver
 from node.settings import Settings
 from node.spool import Spool
 from tests.ct import image
@@ -418,27 +419,17 @@ def test_an_association_with_very_many_studies_is_recorded_in_parts(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     with receiving(tmp_path, ledger) as receiver:
-        event = _Event()
+        batch = receiver._intake.batch(Peer("SCANNER", "SCANNER", "127.0.0.1"))
         for number in range(2 * MOST_COUNTED + 1):
-            identity = _identity(f"1.2.{number}")
-            receiver._count(event, identity, Action.CREATE)  # type: ignore[arg-type]
-            assert len(receiver._tallies) <= 1
-        receiver.handle_end(event)  # type: ignore[arg-type]
+            batch._count(_identity(f"1.2.{number}"), Action.CREATE)
+            assert len(batch._tally) < MOST_COUNTED
+        batch.end()
 
     studies = [row[2] for row in transfers(trail_of(tmp_path)[1:-1])]
     assert studies == [f"1.2.{number}" for number in range(2 * MOST_COUNTED + 1)]
 
 
-class _Event:
-    """As much of an event as counting needs."""
-
-    class assoc:
-        class requestor:
-            ae_title = "SCANNER"
-            address = "127.0.0.1"
-
-
-def _identity(study: str) -> object:
+def _identity(study: str) -> Identity:
     return Identity("1.2.840.1", study, "1.3", "1.4", Study(study, "P"))
 
 
@@ -513,7 +504,7 @@ def test_an_association_that_ends_in_an_abort_is_recorded(tmp_path: Path, ledger
         association = ae.associate("127.0.0.1", receiver.settings.dicom.port, ae_title="ICHNODE")
         assert association.send_c_store(dataset).Status == 0
         association.abort()
-        soon(lambda: not receiver._tallies)
+        soon(lambda: not receiver._batches)
 
     assert transfers(trail_of(tmp_path)[1:-1]) == [(*FROM, "1.2.3.0", "P0", "C", "0", "1")]
 

@@ -393,9 +393,7 @@ def test_requests_without_waiting_for_answers_end_the_association(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caught: Callable[[str], bool]
 ) -> None:
     with listening(tmp_path, idle_s=5) as receiver, raw_association(receiver) as connection:
-        monkeypatch.setattr(
-            receiver.spool.__class__, "quarantine", lambda *_: time.sleep(1) or tmp_path
-        )
+        monkeypatch.setattr(Spool, "quarantine", lambda *_: time.sleep(1) or tmp_path)
         for _ in range(20):
             try:
                 connection.sendall(store_command() + p_data(b"no dataset", last=True))

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -23,10 +22,10 @@ from ml.phantom import make_phantom, write_dicom
 from node.broker import free_port
 from node.dicom import IMPLEMENTATION_CLASS_UID
 from node.errors import ConfigError
+from node.intake import file_content
 from node.ledger import open_ledger
 from node.listener import c_store_rsp, fragments_of
 from node.port import open_port
-from node.receive import file_content
 from node.settings import Settings, load_settings
 from node.up import receivers
 from tests.e2e.peers import ICHNODE, Node, storescu, wait_for
@@ -130,16 +129,7 @@ def test_the_answer_to_a_c_store_is_what_the_library_makes_of_it(
 
 @given(instance=UIDS, dataset=st.binary(max_size=64))
 def test_an_instance_becomes_a_file_with_meta_information(instance: str, dataset: bytes) -> None:
-    received = SimpleNamespace(
-        request=SimpleNamespace(
-            AffectedSOPClassUID=CTImageStorage,
-            AffectedSOPInstanceUID=instance,
-            DataSet=BytesIO(dataset),
-        ),
-        context=SimpleNamespace(transfer_syntax=JPEG2000Lossless),
-    )
-
-    content = file_content(received)
+    content = file_content(str(CTImageStorage), instance, str(JPEG2000Lossless), dataset)
     meta = pydicom.dcmread(BytesIO(content[: len(content) - len(dataset)])).file_meta
 
     assert content.endswith(dataset)
