@@ -117,7 +117,7 @@ class Receiver:
         self.settings = settings
         self.auditor = auditor
         self.server: Any = None
-        self._intake = Intake(settings, spool, ledger, auditor)
+        self.intake = Intake(settings, spool, ledger, auditor)
         self._batches: dict[int, Batch] = {}  # association -> what it brings
         self._lock = threading.Lock()
 
@@ -137,7 +137,7 @@ class Receiver:
 
         try:
             if isinstance(request.DataSet, Cut):
-                raise self._intake.not_taken(self._too_large())
+                raise self.intake.not_taken(self._too_large())
             syntax = str(event.context.transfer_syntax)
             content = file_content(*named, syntax, request.DataSet.getbuffer())
             self._batch(event).take(content, check)
@@ -151,7 +151,7 @@ class Receiver:
         with self._lock:
             batch = self._batches.get(id(event.assoc))
             if batch is None:
-                batch = self._batches[id(event.assoc)] = self._intake.batch(_peer(event))
+                batch = self._batches[id(event.assoc)] = self.intake.batch(_peer(event))
         return batch
 
     def _too_large(self) -> str:

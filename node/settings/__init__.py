@@ -4,6 +4,7 @@ fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 condition.py    which series something is for, in [[routes]] and [[priorities]]
+destination.py  [[destinations]]: who results are sent to
 log.py          [log]: what the parts of a node write to stderr
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
@@ -19,6 +20,7 @@ The defaults run on one machine with nothing else installed.
 
 from node.settings.audit import AuditSettings
 from node.settings.condition import Condition
+from node.settings.destination import Destination
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
@@ -30,7 +32,6 @@ from node.settings.sections import (
     AssembleSettings,
     BrokerSettings,
     DeliverSettings,
-    Destination,
     DicomSettings,
     LedgerSettings,
     ModelSettings,

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
 from node.errors import ConfigError
+from node.settings.destination import Destination
 from node.settings.notify import NotifyRule
-from node.settings.sections import Destination
 from node.settings.security import Peer
 from node.settings.whole import ENV_PREFIX, Settings
 

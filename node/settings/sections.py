@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from node.settings.fields import AETitle, Port, PositiveSeconds, Seconds, Section
-from node.settings.security import TakesTLS, TLSSettings, with_url_of_file
+from node.settings.security import TLSSettings, with_url_of_file
 
 _BROKER_URL = r"^(redis|rediss|redis\+socket|unix)://"
 _LEDGER_URL = r"^(sqlite|postgresql\+psycopg)://"
@@ -45,18 +45,6 @@ class DicomSettings(Section):
         5, ge=0, allow_inf_nan=False, description="beyond, refused instances are not kept"
     )
     tls: TLSSettings = TLSSettings()
-
-
-class Destination(TakesTLS):
-    """A peer that results are sent to."""
-
-    ae_title: AETitle = Field(description="AE title of the peer", examples=["PACS"])
-    host: str = Field(min_length=1, description="its address", examples=["10.0.0.5"])
-    port: Port = Field(description="its port", examples=[104])
-    commit: bool = Field(
-        False,
-        description="ask it to commit to what it has stored; where there are peers, it is one",
-    )
 
 
 class AssembleSettings(Section):

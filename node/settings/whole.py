@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.settings.audit import AuditSettings
+from node.settings.destination import Destination
 from node.settings.eligibility import EligibilitySettings
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
@@ -18,7 +19,6 @@ from node.settings.sections import (
     AssembleSettings,
     BrokerSettings,
     DeliverSettings,
-    Destination,
     DicomSettings,
     LedgerSettings,
     ModelSettings,

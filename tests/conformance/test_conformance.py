@@ -350,7 +350,7 @@ def test_each_status_of_the_page_is_given_when_it_says(
     del nameless.SeriesInstanceUID
     given = []
     with listening(tmp_path) as receiver:
-        quarantine = receiver.spool.quarantined
+        quarantine = receiver.intake.spool.quarantined
         given.append(stored(receiver, image()))
         assert stored(receiver, image()) == 0, "the same again"
         assert not quarantine.exists()
@@ -375,7 +375,7 @@ def test_an_instance_is_kept_byte_by_byte_under_the_meta_information_of_the_node
     sent.private_block(0x0029, "SOMEBODY", create=True).add_new(1, "LO", "private")
     with listening(tmp_path) as receiver:
         assert stored(receiver, sent) == 0
-        (kept,) = receiver.spool.folder.rglob("*.dcm")
+        (kept,) = receiver.intake.spool.folder.rglob("*.dcm")
     encoded = encode(sent, is_implicit_vr=False, is_little_endian=True)
     assert encoded is not None
     assert kept.read_bytes().endswith(encoded)
@@ -474,14 +474,14 @@ def test_an_instance_is_not_committed_to_for_the_reasons_of_the_page(tmp_path: P
     sent, lost = image(1), image(2)
     with listening(tmp_path) as receiver:
         assert [stored(receiver, one) for one in (sent, lost)] == [0, 0]
-        next(receiver.spool.folder.rglob(f"{lost.SOPInstanceUID}.*")).write_bytes(b"altered")
+        next(receiver.intake.spool.folder.rglob(f"{lost.SOPInstanceUID}.*")).write_bytes(b"altered")
         asked = (
             Reference(CTImageStorage, sent.SOPInstanceUID),
             Reference(CTImageStorage, lost.SOPInstanceUID),
             Reference(CTImageStorage, "1.2.3.4.5"),
             Reference(MRImageStorage, sent.SOPInstanceUID),
         )
-        report = judge("1.2.3", asked, receiver.ledger, receiver.spool)
+        report = judge("1.2.3", asked, receiver.intake.ledger, receiver.intake.spool)
     assert report.committed == asked[:1]
     assert report.failed == tuple(zip(asked[1:], codes_told("failed"), strict=True))
 
@@ -520,15 +520,15 @@ def _without_ledger(receiver: Receiver, monkeypatch: pytest.MonkeyPatch, ask: An
         raise OperationalError("", {}, Exception("it is away"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(receiver.ledger), "owe_report", away)
-        patch.setattr(type(receiver.ledger), "hear", away)
+        patch.setattr(type(receiver.intake.ledger), "owe_report", away)
+        patch.setattr(type(receiver.intake.ledger), "hear", away)
         patch.setattr("node.commit.answering.patiently", lambda what: what())
         return int(ask())
 
 
 def _asked_by(receiver: Receiver) -> str:
     """The Transaction UID of a request that the node has made."""
-    ledger = receiver.ledger
+    ledger = receiver.intake.ledger
     _report_results(ledger, [Result("sc", "1.2.9", SecondaryCaptureImageStorage, "1.2", Path("x"))])
     ledger.sent([(delivery, None) for delivery in ledger.due_deliveries("pacs")])
     commitment = ledger.take_commitment("pacs", 60, 0)

@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 
 from node.audit import Auditor
 from node.broker import free_port
-from node.deliver import LEASE_S, NOTED_TOGETHER, Deliverer
+from node.deliver.deliverer import LEASE_S, NOTED_TOGETHER, Deliverer
 from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool
@@ -319,7 +319,7 @@ def test_the_ledger_learns_of_stored_objects_some_at_a_time(
     reported: Callable[..., Revision],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("node.deliver.NOTED_AFTER_S", 60)
+    monkeypatch.setattr("node.deliver.deliverer.NOTED_AFTER_S", 60)
     revision = reported("archive", objects=2 * NOTED_TOGETHER + 5)
     noted: list[int] = []
 
@@ -343,7 +343,7 @@ def test_an_archive_that_takes_its_time_is_noted_object_by_object(
     reported: Callable[..., Revision],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("node.deliver.NOTED_AFTER_S", 0.2)
+    monkeypatch.setattr("node.deliver.deliverer.NOTED_AFTER_S", 0.2)
     revision = reported("archive")
     noted: list[int] = []
 

@@ -91,7 +91,7 @@ def test_dcmtk_sends_to_the_node_with_tls(
     done = tool("storescu", receiver, with_tls(peer, authority), series.files)
 
     assert done.returncode == 0, done.stderr
-    stored = receiver.spool.folder / series.study / series.series
+    stored = receiver.intake.spool.folder / series.study / series.series
     assert len(list(stored.iterdir())) == 3
 
 

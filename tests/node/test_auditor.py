@@ -419,7 +419,7 @@ def test_an_association_with_very_many_studies_is_recorded_in_parts(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     with receiving(tmp_path, ledger) as receiver:
-        batch = receiver._intake.batch(Peer("SCANNER", "SCANNER", "127.0.0.1"))
+        batch = receiver.intake.batch(Peer("SCANNER", "SCANNER", "127.0.0.1"))
         for number in range(2 * MOST_COUNTED + 1):
             batch._count(_identity(f"1.2.{number}"), Action.CREATE)
             assert len(batch._tally) < MOST_COUNTED

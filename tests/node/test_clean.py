@@ -579,9 +579,9 @@ def test_an_image_that_is_removed_while_it_is_entered_is_written_again(
     monkeypatch.setattr(Ledger, "store", removed_first)
     with listening(tmp_path / "home") as receiver:
         assert storescu(receiver.settings.dicom.port, [file]).returncode == 0
-        (revision,) = receiver.ledger.recent(2)
-        (image,) = receiver.ledger.instances(revision)
-        assert receiver.spool.holds(image.path, image.digest)
+        (revision,) = receiver.intake.ledger.recent(2)
+        (image,) = receiver.intake.ledger.instances(revision)
+        assert receiver.intake.spool.holds(image.path, image.digest)
 
 
 def test_an_image_is_stored_though_its_folder_is_removed_meanwhile(

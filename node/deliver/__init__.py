@@ -1,0 +1,10 @@
+"""Station 5: send results to their destinations until they are stored there.
+
+deliverer.py     who is sent what, and when again
+association.py   how: over an association
+"""
+
+from node.deliver.association import NotTakenError, RejectedError, Sender, echo, store_files
+from node.deliver.deliverer import Deliverer
+
+__all__ = ["Deliverer", "NotTakenError", "RejectedError", "Sender", "echo", "store_files"]
