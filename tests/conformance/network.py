@@ -9,10 +9,11 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node import commit, deliver
+from node import commit
 from node.access import HALF_OPEN, STRANGERS, Rejection
 from node.commit import PUSH_MODEL, asking
 from node.commit.content import MOST_REFERENCES
+from node.deliver import deliverer
 from node.dicom import Status as Answer
 from node.dicom import application_entity
 from node.ledger.database import MOST_AT_ONCE
@@ -305,7 +306,7 @@ def association_table() -> str:
             f"{STRANGERS}, where all `[[peers]]` tell their addresses",
         ),
         ("Associations initiated at a time", "one to each destination for storage"),
-        ("Objects over one association", f"{deliver.MOST_AT_ONCE}"),
+        ("Objects over one association", f"{deliverer.MOST_AT_ONCE}"),
         (
             "Instances in one request for commitment",
             f"{MOST_AT_ONCE} asked for, {MOST_REFERENCES:,} taken",
