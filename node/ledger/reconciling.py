@@ -124,6 +124,7 @@ class Reconciling(Database):
                 .where(_revision.c.due_at > now + revision_s)
                 .values(
                     due_at=now,
+                    paused_until=None,
                     last_instance_at=_at_most(_revision.c.last_instance_at, now),
                     released_at=_at_most(_revision.c.released_at, now),
                 )
