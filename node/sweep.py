@@ -130,10 +130,10 @@ class Sweeper:
         has_rules = bool(self.settings.priorities)
         until = time.monotonic() + MOST_AT_ONCE_S
         for revision in self._by_urgency(self.ledger.due(State.RECEIVING)):
-            if has_rules and time.monotonic() > until:
-                break
             with about(revision):
                 self._assemble(revision)
+            if has_rules and time.monotonic() > until:
+                break
 
     def _by_urgency(self, due: list[Revision]) -> list[Revision]:
         """Revisions in the order in which they will be ranked, as an image of each tells it."""

@@ -284,10 +284,11 @@ def list_all(ledger: Ledger) -> None:
     report(ledger)
     for state in (None, *State):
         for only_flagged, flagged_first in ((False, False), (False, True), (True, False)):
-            selection = Selection(state, only_flagged, flagged_first, since=0)
-            first = ledger.page(selection, None, 20)
-            if first.next is not None:
-                ledger.page(selection, first.next, 20)
+            for priority in (None, "emergency"):
+                selection = Selection(state, only_flagged, flagged_first, 0, priority)
+                first = ledger.page(selection, None, 20)
+                if first.next is not None:
+                    ledger.page(selection, first.next, 20)
     revisions = list(ledger.page(Selection(), None, 20).revisions)
     ledger.first_instances(revisions)
     ledger.siblings(revisions[0])
@@ -316,6 +317,7 @@ def count(ledger: Ledger, clock: Clock) -> None:
     report(ledger)
     ledger.give_up(ledger.due_deliveries("pacs")[0], "refused")
     ledger.standing()
+    ledger.waiting()
     ledger.ended_since(clock.now - 3600)
     ledger.unsent_since()
     ledger.last_received()
