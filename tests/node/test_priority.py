@@ -1,6 +1,7 @@
 """Who goes first: urgent before routine, the oldest first within, and nobody starves."""
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+from rich.console import Console
 
 from ml.phantom import make_phantom, write_dicom
+from node import show
 from node.assemble import priority_of
 from node.ledger import (
     Instance,
@@ -512,3 +515,20 @@ def test_what_comes_while_much_is_assembled_does_not_wait_for_all_of_it(
     sweeper.assemble()
 
     assert told.ready == [routine[0], urgent, *routine[1:]]
+
+
+# -- what people see of it ----------------------------------------------------------
+
+
+def test_status_names_the_rule_of_a_series_and_what_waits(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ready(ledger, URGENT)
+    console = Console(file=sys.stdout, width=200)
+    show.revisions(console, ledger.recent(10))
+    show.waiting(console, ledger.waiting())
+    printed = capsys.readouterr().out
+    assert re.search(r"^ready .* 1 image  emergency", printed)
+    assert "1 series waits for a worker: emergency, the first since 20" in printed
+    (entry,) = (show.revision_json(revision) for revision in ledger.recent(10))
+    assert entry["priority"] == "emergency"
