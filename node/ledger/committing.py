@@ -395,6 +395,9 @@ class Committing(Database):
         now: float,
     ) -> None:
         by_revision: dict[int, int] = defaultdict(int)
+        head_start = sa.select(_revision.c.head_start).where(
+            _revision.c.id == _delivery.c.revision_id
+        )
         for row in lost:
             by_revision[row.revision_id] += 1
             is_too_late = now - row.first_tried_at > give_up_s
@@ -404,6 +407,7 @@ class Committing(Database):
                 .values(
                     state=DeliveryState.FAILED if is_too_late else DeliveryState.PENDING,
                     next_try_at=None if is_too_late else now + pause_after(row.attempts),
+                    rank=now - head_start.scalar_subquery(),  # it waits anew
                     detail=f"not committed: {why[row.uid]}",
                 )
             )

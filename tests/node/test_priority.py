@@ -414,6 +414,28 @@ def test_results_that_are_sent_again_by_hand_wait_behind_those_of_today(
     assert order == [today, today, old, old]
 
 
+def test_results_that_an_archive_has_lost_wait_behind_those_of_today(
+    ledger: Ledger, clock: Clock
+) -> None:
+    old = ready(ledger)
+    report(ledger, old)
+    ledger.sent([(delivery, None) for delivery in ledger.due_deliveries("pacs")])
+    clock.pass_s(24 * HOUR_S)
+    commitment = ledger.take_commitment("pacs", LEASE_S, 0)
+    assert commitment is not None
+    uid = ledger.name_transaction(commitment)
+    assert uid is not None
+    assert ledger.asked(commitment, 60)
+    today = ready(ledger)
+    report(ledger, today)
+    clock.pass_s(1)
+    lost = [reference.sop_instance_uid for reference in commitment.references]
+    assert ledger.hear(uid, [], dict.fromkeys(lost, "lost"), lambda _n: 0, 1e9) is not None
+
+    order = [delivery.revision_id for delivery in ledger.due_deliveries("pacs")]
+    assert order == [today, today, old, old]
+
+
 def test_a_worklist_shows_what_a_rule_fits_alone(ledger: Ledger) -> None:
     ready(ledger)
     urgent = ready(ledger, URGENT)
