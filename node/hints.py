@@ -1,7 +1,8 @@
 """Celery messages: hints to the workers that the ledger has something for them.
 
-A message carries an id and nothing else. One that comes twice finds that the
-row has moved; one that is lost is sent again by the sweeper.
+A message carries an id and nothing else, and says no more than that there is something:
+a worker takes what the ledger calls the most urgent. So one that comes twice finds nothing,
+or begins with the next one earlier; one that is lost is sent again by the sweeper.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +22,10 @@ from node.ledger import (
     NotificationState,
     Revision,
     State,
+    Waiting,
 )
 from node.purge import Doomed
-from node.settings import Settings
+from node.settings import ROUTINE, Settings
 from node.spool import PROBABILITIES, Spool
 
 if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
@@ -59,6 +60,7 @@ def revision_json(revision: Revision) -> dict[str, Any]:
         "images": revision.instances,
         "probabilities": revision.maxima,
         "flagged": list(revision.flagged),
+        "priority": revision.priority.rule,
         "updated_at": revision.updated_at.isoformat(),
         "images_removed_at": _iso(revision.images_removed_at),
         "results_removed_at": _iso(revision.results_removed_at),
@@ -78,6 +80,7 @@ def revisions(console: Console, found: Sequence[Revision]) -> None:
         style = _STATE_STYLE.get(revision.state, "default")
         count = "1 image" if revision.instances == 1 else f"{revision.instances} images"
         number = f"revision {revision.number}  " if revision.number > 1 else ""
+        urgency = f"{revision.priority}  " if revision.priority.rule else ""
         said = ": ".join(part for part in (revision.reason, revision.detail) if part)
         if revision.maxima is not None:
             said = f"any {revision.maxima['any']:.3f}"
@@ -86,10 +89,26 @@ def revisions(console: Console, found: Sequence[Revision]) -> None:
             said = f"{said}; {removed}" if said else removed
         console.print(
             f"[{style}]{revision.state:10}[/{style}] "
-            f"{revision.updated_at.astimezone():%Y-%m-%d %H:%M:%S}  {count:>11}  {number}"
+            f"{revision.updated_at.astimezone():%Y-%m-%d %H:%M:%S}  {count:>11}  {urgency}{number}"
             f"{escape(said)}\n{'':10} {revision.series_instance_uid}",
             highlight=False,
             soft_wrap=True,
+        )
+
+
+def waiting_json(found: Waiting) -> dict[str, Any]:
+    """What waits for a worker at one priority, in `ichnode status --json`."""
+    return {"series": found.revisions, "since": found.since.isoformat()}
+
+
+def waiting(console: Console, found: Mapping[str, Waiting]) -> None:
+    """How many series wait for a worker, by their priority."""
+    for name, item in found.items():
+        count = "1 series waits" if item.revisions == 1 else f"{item.revisions} series wait"
+        console.print(
+            f"{count} for a worker: {escape(name)}, "
+            f"the first since {item.since.astimezone():%Y-%m-%d %H:%M:%S}",
+            highlight=False,
         )
 
 
@@ -274,7 +293,7 @@ def details(console: Console, found: Sequence[dict[str, Any]]) -> None:
         console.print(f"[bold]Series[/bold] {entry['series_instance_uid']}", highlight=False)
         console.print(
             f"Study {entry['study_instance_uid']}, revision {entry['revision']}, "
-            f"{entry['images']} images",
+            f"{entry['images']} images, {entry['priority'] or ROUTINE}",
             highlight=False,
         )
         for event in entry["history"]:

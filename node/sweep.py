@@ -12,14 +12,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from ml.errors import first_line
-from node.assemble import assemble
+from node.assemble import assemble, priority_of
 from node.clean import Cleaner
 from node.commit import sent_since
 from node.environment import is_passing
 from node.headers import read_headers
 from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue
 from node.judgement import digest_of_instances
-from node.ledger import HINT_S, Ledger, Result, Revision, State
+from node.ledger import HINT_S, Instance, Ledger, Result, Revision, State
 from node.logs import about
 from node.report import Kind, build_notice
 from node.results import predecessors, recorded
@@ -33,6 +33,9 @@ INTERVAL_S = 0.5
 
 LOOK_S = 0.1
 """Between two looks at what has come to rest, seconds: a patient waits for them."""
+
+MOST_AT_ONCE_S = 2.0
+"""Before it is looked again which series is the most urgent to assemble, seconds."""
 
 RESTS = 100
 """A look for what no commitment was asked for is followed by so many times as long without."""
@@ -58,6 +61,7 @@ class Sweeper:
         self.ledger = ledger
         self.hints = hints
         self._cleaner = Cleaner(settings, spool, ledger)
+        self._head_starts: dict[int, float] = {}  # of what has come to rest, by id, seconds
         self._ill: set[str] = set()  # steps that did not succeed when they were last tried
         self._look_for_unasked_at = 0.0
         self._steps = (
@@ -118,10 +122,37 @@ class Sweeper:
         self.ledger.straighten_commitments(max(delivery_s, LEEWAY_S + rules.deliver.commit_wait_s))
 
     def assemble(self) -> None:
-        """Move on what was received and has come to rest."""
-        for revision in self.ledger.due(State.RECEIVING):
+        """Move on what was received and has come to rest, the most urgent first.
+
+        Where much has come to rest at once, what is left after a while is looked at the next
+        time, with what came meanwhile.
+        """
+        has_rules = bool(self.settings.priorities)
+        until = time.monotonic() + MOST_AT_ONCE_S
+        for revision in self._by_urgency(self.ledger.due(State.RECEIVING)):
             with about(revision):
                 self._assemble(revision)
+            if has_rules and time.monotonic() > until:
+                break
+
+    def _by_urgency(self, due: list[Revision]) -> list[Revision]:
+        """Revisions in the order in which they will be ranked, as an image of each tells it."""
+        if not self.settings.priorities or len(due) < 2:
+            return due
+        known = self._head_starts
+        unknown = [revision for revision in due if revision.id not in known]
+        found = {
+            id_: self._head_start(i) for id_, i in self.ledger.first_instances(unknown).items()
+        }
+        self._head_starts = {r.id: known.get(r.id, found.get(r.id, 0.0)) for r in due}
+        return sorted(due, key=lambda r: r.last_instance_at.timestamp() - self._head_starts[r.id])
+
+    def _head_start(self, first: Instance) -> float:
+        try:
+            headers = read_headers([self.spool.path(first.path)]).headers
+            return priority_of([first.sender], headers, self.settings.priorities).head_start_s
+        except Exception:  # what is odd in it is said when it is assembled
+            return 0.0
 
     def _assemble(self, revision: Revision) -> None:
         try:

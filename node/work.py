@@ -86,14 +86,18 @@ class Worker:
         self.auditor = auditor or Auditor.silent()
         self._deliverer = Deliverer(ledger, spool, settings, self.auditor)
 
-    def analyze(self, revision_id: int) -> None:
-        """Stations analyze and report, for one revision; nothing if another has done it."""
-        with _telling_plainly():
-            self._claim_and_analyze(revision_id)
+    def analyze(self, _revision_id: int) -> None:
+        """Stations analyze and report, for the most urgent revision that is ready.
 
-    def _claim_and_analyze(self, revision_id: int) -> None:
+        A hint says that there is one, not which: since it was sent, a more urgent one may
+        have come. For each that is ready there is a hint, so each has its turn.
+        """
+        with _telling_plainly():
+            self._claim_and_analyze()
+
+    def _claim_and_analyze(self) -> None:
         assert self.analyzer is not None
-        claim = self.ledger.claim(revision_id, self.settings.analyze.lease_s)
+        claim = self.ledger.claim_next(self.settings.analyze.lease_s)
         if claim is None:
             return
         with about(claim.revision), _telling_plainly():

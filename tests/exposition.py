@@ -29,6 +29,7 @@ def everything(home: Path) -> list[Metric]:
     settings = Settings(
         home=home,
         destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
+        priorities=[{"name": "emergency", "head_start_min": 60, "places": ["ED"]}],
         notify=[{"name": "team", "to": "https://hooks.example/"}],
     )
     broker = EmbeddedBroker(home)

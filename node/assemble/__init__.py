@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 
 from node.assemble.completeness import declared_counts, evidence
 from node.assemble.eligibility import Reason, Verdict, judge, read_traits
+from node.assemble.priority import priority_of
 from node.headers import SeriesHeaders, read_headers
 from node.ledger import Ledger, Revision
 from node.settings import AssembleSettings, EligibilitySettings, Settings
 from node.spool import Spool
 
-__all__ = ["Reason", "Verdict", "assemble", "look_at", "wait_until"]
+__all__ = ["Reason", "Verdict", "assemble", "look_at", "priority_of", "wait_until"]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ def assemble(
         ledger.postpone(revision, until)
         return False
     verdict = look_at(series, settings.eligibility)
+    priority = priority_of((i.sender for i in instances), series.headers, settings.priorities)
     replaced = ledger.replaced(revision)
     warnings = [*verdict.warnings]
     if replaced:
@@ -75,10 +77,15 @@ def assemble(
     if removed := ledger.removed(revision):
         warnings.append(f"{removed} images that came earlier were removed after their time")
     if verdict.reason is not None:
-        if ledger.skip(revision, verdict.reason, verdict.detail, warnings):
+        if ledger.skip(revision, verdict.reason, verdict.detail, warnings, priority):
             log.info("series %s skipped: %s", revision.series_instance_uid, verdict.reason)
         return False
-    if ledger.ready(revision, warnings):
-        log.info("series %s is ready: %d images", revision.series_instance_uid, len(instances))
+    if ledger.ready(revision, warnings, priority):
+        log.info(
+            "series %s is ready: %d images, %s",
+            revision.series_instance_uid,
+            len(instances),
+            priority,
+        )
         return True
     return False

@@ -38,11 +38,12 @@ def status(
     settings = settings_of(config)
     ledger = ledger_of(settings)
     revisions, destinations = ledger.recent(limit), ledger.destinations()
-    untaken = ledger.untaken_notifications()
+    waiting, untaken = ledger.waiting(), ledger.untaken_notifications()
     disk = Disk.of(settings.home)
     if as_json:
         document = {
             "series": [show.revision_json(r) for r in revisions],
+            "waiting": {name: show.waiting_json(found) for name, found in waiting.items()},
             "destinations": [show.destination_json(d) for d in destinations],
             "notifications": [show.notification_json(n) for n in untaken],
             "disk": show.disk_json(disk, settings),
@@ -50,6 +51,7 @@ def status(
         print(json.dumps(document, indent=2))
     else:
         show.revisions(Console(), revisions)
+        show.waiting(Console(), waiting)
         show.destinations(Console(), destinations)
         show.notifications(Console(), untaken)
         show.disk(Console(), disk, settings)

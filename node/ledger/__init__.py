@@ -3,7 +3,7 @@
 from node.ledger.analyzing import Claim
 from node.ledger.cleaning import ENDED, Ended, Kept, Mark, RetentionRule
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
-from node.ledger.counting import Standing
+from node.ledger.counting import Standing, Waiting
 from node.ledger.database import HINT_S
 from node.ledger.delivering import Hold
 from node.ledger.following import Arrival, Step
@@ -19,6 +19,7 @@ from node.ledger.records import (
     Outcome,
     Page,
     Place,
+    Priority,
     Result,
     Revision,
     Selection,
@@ -50,6 +51,7 @@ __all__ = [
     "OwedReport",
     "Page",
     "Place",
+    "Priority",
     "Reference",
     "Result",
     "RetentionRule",
@@ -59,6 +61,7 @@ __all__ = [
     "State",
     "Step",
     "Stored",
+    "Waiting",
     "newest_revision",
     "open_ledger",
     "patiently",

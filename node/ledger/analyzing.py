@@ -28,19 +28,56 @@ class Claim:
 class Analyzing(Database):
     """A worker claims a revision, keeps its claim alive, and reports or fails."""
 
+    def claim_next(self, lease_s: float) -> Claim | None:
+        """Begin to analyze the most urgent revision that is ready; None if there is none.
+
+        Of many who ask at the same time each gets another one. What waits after an error is
+        passed over until its pause ends.
+        """
+        waiting = _revision.alias()
+        paused_until = waiting.c.paused_until
+        first = (
+            sa.select(waiting.c.id)
+            .where(
+                schema.stands(waiting, State.READY),
+                waiting.c.images_removed_at.is_(None),
+                sa.or_(paused_until.is_(None), paused_until <= self.clock()),
+            )
+            .order_by(waiting.c.rank, waiting.c.id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        return self._claim(_revision.c.id == first.scalar_subquery(), lease_s)
+
     def claim(self, revision_id: int, lease_s: float) -> Claim | None:
         """Begin to analyze a revision that is ready; None where another one has it."""
-        moved = self.move(
-            revision_id,
-            State.READY,
-            State.ANALYZING,
-            attempts=_revision.c.attempts + 1,
-            claims=_revision.c.claims + 1,
-            due_at=self.clock() + lease_s,
-        )
-        if not moved:
-            return None
-        revision = self.revision(revision_id)
+        return self._claim(_revision.c.id == revision_id, lease_s)
+
+    def _claim(self, which: sa.ColumnElement[bool], lease_s: float) -> Claim | None:
+        now = self.clock()
+        with self.engine.begin() as connection:
+            claimed = connection.execute(
+                sa.update(_revision)
+                .where(
+                    which,
+                    _revision.c.state == State.READY,
+                    _revision.c.images_removed_at.is_(None),
+                )
+                .values(
+                    state=State.ANALYZING,
+                    attempts=_revision.c.attempts + 1,
+                    claims=_revision.c.claims + 1,
+                    due_at=now + lease_s,
+                    updated_at=now,
+                    paused_until=None,
+                    results_removed_at=None,
+                )
+                .returning(_revision.c.id)
+            ).scalar()
+            if claimed is None:
+                return None
+            self.note(connection, claimed, State.ANALYZING, None, now)
+        revision = self.revision(claimed)
         return None if revision is None else Claim(revision)
 
     def extend(self, claim: Claim, lease_s: float) -> bool:
@@ -112,11 +149,13 @@ class Analyzing(Database):
         counts : bool
             Whether this was one of the attempts after which a revision has failed.
         """
+        until = self.clock() + pause_s
         return self._leave(
             claim,
             State.READY,
             detail=detail,
-            due_at=self.clock() + pause_s,
+            due_at=until,
+            paused_until=until,
             attempts=claim.attempt if counts else claim.attempt - 1,
         )
 

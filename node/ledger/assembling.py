@@ -2,18 +2,33 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import HINT_S, MOST_AT_ONCE, Database
 from node.ledger.records import (
+    Priority,
     Result,
     Revision,
     State,
 )
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+
+
+_ROUTINE = Priority()
+
+
+def ranked(priority: Priority, now: float) -> dict[str, Any]:
+    """The columns by which a revision that is ready now goes before others."""
+    return {
+        "priority": priority.rule,
+        "head_start": priority.head_start_s,
+        "rank": now - priority.head_start_s,
+        "paused_until": None,
+    }
 
 
 class Assembling(Database):
@@ -43,19 +58,31 @@ class Assembling(Database):
                 .values(due_at=due_at.timestamp())
             )
 
-    def ready(self, revision: Revision, warnings: Sequence[str]) -> bool:
+    def ready(
+        self, revision: Revision, warnings: Sequence[str], priority: Priority = _ROUTINE
+    ) -> bool:
         """Move a revision from receiving to ready, unless a slice came meanwhile."""
+        now = self.clock()
         return self.move(
             revision.id,
             State.RECEIVING,
             State.READY,
             arrivals=revision.arrivals,
             warnings=list(warnings),
-            due_at=self.clock() + HINT_S,
+            due_at=now + HINT_S,
+            **ranked(priority, now),
         )
 
-    def skip(self, revision: Revision, reason: str, detail: str, warnings: Sequence[str]) -> bool:
+    def skip(
+        self,
+        revision: Revision,
+        reason: str,
+        detail: str,
+        warnings: Sequence[str],
+        priority: Priority = _ROUTINE,
+    ) -> bool:
         """End a revision that the model may not judge."""
+        now = self.clock()
         return self.move(
             revision.id,
             revision.state,
@@ -64,7 +91,8 @@ class Assembling(Database):
             reason=reason,
             detail=detail,
             warnings=list(warnings),
-            due_at=self.clock(),  # to be explained
+            due_at=now,  # to be explained
+            **ranked(priority, now),
         )
 
     def explain(

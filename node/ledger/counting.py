@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import Database, latest, utc
-from node.ledger.records import DeliveryState, State
+from node.ledger.records import DeliveryState, Priority, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
@@ -15,6 +15,21 @@ _WAITING = schema.stands(_delivery, DeliveryState.PENDING)
 _GIVEN_UP = schema.stands(_delivery, DeliveryState.FAILED)
 _MOVING = (State.RECEIVING, State.READY, State.ANALYZING)
 _ENDS = (State.REPORTED, State.DELIVERED, State.SKIPPED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Revisions that are ready and wait for a worker.
+
+    Parameters
+    ----------
+    revisions : int
+    since : datetime
+        When the first of them became ready, UTC.
+    """
+
+    revisions: int
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,19 @@ class Counting(Database):
                         State(state), revisions, None if since is None else utc(since)
                     )
         return found
+
+    def waiting(self) -> dict[str, Waiting]:
+        """Which revisions wait for a worker, by the name of their priority."""
+        asked = (
+            sa.select(_revision.c.priority, sa.func.count(), sa.func.min(_revision.c.updated_at))
+            .where(schema.stands(_revision, State.READY))
+            .group_by(_revision.c.priority)
+        )
+        with self.reading() as connection:
+            return {
+                str(Priority(rule)): Waiting(revisions, utc(since))
+                for rule, revisions, since in connection.execute(asked)
+            }
 
     def ended_since(self, at: float) -> dict[State, int]:
         """How many revisions came to where they are now since a time, by their state.

@@ -15,6 +15,7 @@ from node.ledger.records import (
     Delivery,
     DeliveryState,
     Instance,
+    Priority,
     Result,
     Revision,
     State,
@@ -174,6 +175,9 @@ class Database:
         now: float,
     ) -> None:
         """Plan that results go to destinations, where that is not planned yet."""
+        rank = connection.execute(
+            sa.select(_revision.c.rank).where(_revision.c.id == revision_id)
+        ).scalar_one()
         planned = [
             {
                 "revision_id": revision_id,
@@ -182,6 +186,7 @@ class Database:
                 "state": DeliveryState.PENDING,
                 "attempts": 0,
                 "next_try_at": now,
+                "rank": rank,
             }
             for result_id in result_ids
             for destination in destinations
@@ -248,14 +253,19 @@ class Database:
                 released_at=_utc_if_any(row.released_at),
                 images_removed_at=_utc_if_any(row.images_removed_at),
                 results_removed_at=_utc_if_any(row.results_removed_at),
+                priority=Priority(row.priority, row.head_start),
+                rank=row.rank,
             )
             for row in rows
         ]
 
     def select_deliveries(
-        self, condition: sa.ColumnElement[bool], limit: int | None = None
+        self,
+        condition: sa.ColumnElement[bool],
+        limit: int | None = None,
+        order: Sequence[sa.Column[Any]] = (_delivery.c.id,),
     ) -> list[Delivery]:
-        """Read deliveries as values, in the order in which they were planned."""
+        """Read deliveries as values, in the order in which they were planned or another one."""
         with self.reading() as connection:
             rows = connection.execute(
                 sa.select(
@@ -268,7 +278,7 @@ class Database:
                 )
                 .join(schema.result, schema.result.c.id == _delivery.c.result_id)
                 .where(condition)
-                .order_by(_delivery.c.id)
+                .order_by(*order)
                 .limit(limit)
             ).all()
         return [

@@ -140,7 +140,7 @@ class Delivering(Database):
         return sa.and_(_destination.c.name == hold.destination, _destination.c.holder == hold.token)
 
     def due_deliveries(self, destination: str, limit: int = MOST_AT_ONCE) -> list[Delivery]:
-        """What waits to be sent to a destination, the longest first."""
+        """What waits to be sent to a destination, by the rank of its series."""
         return self.select_deliveries(
             sa.and_(
                 _is_waiting,
@@ -148,6 +148,7 @@ class Delivering(Database):
                 _delivery.c.next_try_at <= self.clock(),
             ),
             limit,
+            (_delivery.c.rank, _delivery.c.id),
         )
 
     def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> list[int]:
@@ -204,7 +205,13 @@ class Delivering(Database):
                     _revision.c.state == State.REPORTED,
                     _revision.c.images_removed_at.is_(None),
                 )
-                .values(state=State.READY, updated_at=now, due_at=now, results_removed_at=None)
+                .values(
+                    state=State.READY,
+                    updated_at=now,
+                    due_at=now,
+                    rank=now - _revision.c.head_start,
+                    results_removed_at=None,
+                )
             )
             if moved.rowcount == 0:
                 return False

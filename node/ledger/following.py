@@ -31,6 +31,8 @@ class Step:
         When it came into `state`, seconds since 1970.
     last_instance_at : float
         When the last image came that counts for it, seconds since 1970.
+    priority : str, optional
+        The name of the rule that gives it.
     """
 
     id: int
@@ -39,6 +41,7 @@ class Step:
     state: State
     at: float
     last_instance_at: float
+    priority: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Following(Database):
                 _event.c.state,
                 _event.c.at,
                 _revision.c.last_instance_at,
+                _revision.c.priority,
             )
             .join(_revision, _revision.c.id == _event.c.revision_id)
             .outerjoin(last, last.c.id == before)
@@ -92,6 +96,7 @@ class Following(Database):
                 State(row.state),
                 row.at,
                 row.last_instance_at,
+                row.priority,
             )
             for row in self._above(asked, _event.c.id, after, missed, limit)
         ]

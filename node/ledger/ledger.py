@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.analyzing import Analyzing
-from node.ledger.assembling import Assembling
+from node.ledger.assembling import Assembling, ranked
 from node.ledger.cleaning import Cleaning
 from node.ledger.committing import Committing
 from node.ledger.counting import Counting
@@ -59,6 +59,7 @@ class Ledger(
                 detail=None,
                 attempts=0,
                 due_at=now,
+                **ranked(revision.priority, now),  # it waits anew: others came before
             )
         if revision.state is State.SKIPPED and self.is_newest(revision):
             return self.move(
@@ -79,7 +80,12 @@ class Ledger(
                     _delivery.c.revision_id == revision.id,
                     _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
                 )
-                .values(state=DeliveryState.PENDING, next_try_at=now, first_tried_at=None)
+                .values(
+                    state=DeliveryState.PENDING,
+                    next_try_at=now,
+                    first_tried_at=None,
+                    rank=now - revision.priority.head_start_s,
+                )
                 .returning(_delivery.c.destination)
             )
             waiting = set(again.scalars())

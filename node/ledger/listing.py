@@ -125,6 +125,8 @@ def _rows(
             # Few are under way: no index of times is to be gone through for them.
             conditions.append(_revision.c.due_at.is_not(None))
             at = at + 0
+    if selection.priority is not None:
+        conditions.append(_revision.c.priority == selection.priority)
     conditions.append(at >= selection.since)
     if after is not None:
         conditions += [

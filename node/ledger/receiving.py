@@ -184,6 +184,7 @@ class Receiving(Database):
                 last_instance_at=now,
                 updated_at=now,
                 due_at=now + quiet_s,
+                rank=now,
             )
             .returning(_revision.c.id)
         ).scalar_one()

@@ -124,8 +124,10 @@ class Reconciling(Database):
                 .where(_revision.c.due_at > now + revision_s)
                 .values(
                     due_at=now,
+                    paused_until=None,
                     last_instance_at=_at_most(_revision.c.last_instance_at, now),
                     released_at=_at_most(_revision.c.released_at, now),
+                    rank=_at_most(_revision.c.rank, now - _revision.c.head_start),
                 )
             ).rowcount
             pulled += connection.execute(
@@ -134,7 +136,11 @@ class Reconciling(Database):
                     _delivery.c.next_try_at > now + delivery_s,
                     _delivery.c.state == DeliveryState.PENDING,
                 )
-                .values(next_try_at=now, first_tried_at=_at_most(_delivery.c.first_tried_at, now))
+                .values(
+                    next_try_at=now,
+                    first_tried_at=_at_most(_delivery.c.first_tried_at, now),
+                    rank=_at_most(_delivery.c.rank, now),
+                )
             ).rowcount
             for column in (_destination.c.rests_until, _destination.c.held_until):
                 pulled += connection.execute(
@@ -143,5 +149,7 @@ class Reconciling(Database):
         return pulled
 
 
-def _at_most(column: sa.ColumnElement[float], limit: float) -> sa.ColumnElement[float]:
+def _at_most(
+    column: sa.ColumnElement[float], limit: float | sa.ColumnElement[float]
+) -> sa.ColumnElement[float]:
     return sa.case((column > limit, limit), else_=column)

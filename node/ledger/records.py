@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
+from node.settings import ROUTINE
+
 
 class State(StrEnum):
     """Where a revision of a series is on its way."""
@@ -33,6 +35,25 @@ class Outcome(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"
     CHANGED = "changed"
+
+
+@dataclass(frozen=True)
+class Priority:
+    """How urgent a series is.
+
+    Parameters
+    ----------
+    rule : str, optional
+        The name of the rule that fits it; None: it is routine.
+    head_start_s : float
+        It goes as if it had become ready so much earlier, seconds.
+    """
+
+    rule: str | None = None
+    head_start_s: float = 0.0
+
+    def __str__(self) -> str:
+        return self.rule or ROUTINE
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,10 @@ class Revision:
         When an association that brought slices ended, UTC; None if one came since.
     images_removed_at, results_removed_at : datetime, optional
         When the files were removed after their time, UTC.
+    priority : Priority
+        Known when it has been assembled.
+    rank : float
+        When it became ready less its head start, seconds since 1970: the lowest goes first.
     """
 
     id: int
@@ -131,6 +156,8 @@ class Revision:
     released_at: datetime | None
     images_removed_at: datetime | None = None
     results_removed_at: datetime | None = None
+    priority: Priority = Priority()
+    rank: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,12 +173,15 @@ class Selection:
         Else all in the order in which they moved, newest first.
     since : float
         Only those that moved after it, seconds since 1970.
+    priority : str, optional
+        Only those that the rule of that name fits.
     """
 
     state: State | None = None
     only_flagged: bool = False
     flagged_first: bool = True
     since: float = 0.0
+    priority: str | None = None
 
 
 @dataclass(frozen=True)

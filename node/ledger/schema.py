@@ -3,6 +3,9 @@
 `due_at` of a revision and `next_try_at` of a delivery say when the row will
 have stood still too long. The sweeper looks for these alone, so its work grows
 with what is under way and not with what was ever seen.
+
+`rank` says who goes first: the time at which a revision became ready, less the head start
+that its priority gives it, seconds. The lowest goes first.
 """
 
 from typing import Any
@@ -50,6 +53,10 @@ revision = sa.Table(
     sa.Column("due_at", Seconds),
     sa.Column("images_removed_at", Seconds),
     sa.Column("results_removed_at", Seconds),
+    sa.Column("rank", Seconds, nullable=False, server_default="0"),
+    sa.Column("head_start", Seconds, nullable=False, server_default="0"),
+    sa.Column("priority", sa.String(64)),
+    sa.Column("paused_until", Seconds),
     sa.UniqueConstraint("series_id", "number"),
     sa.Index("revision_updated", "updated_at"),
 )
@@ -122,6 +129,7 @@ delivery = sa.Table(
     sa.Column("first_tried_at", Seconds),
     sa.Column("next_try_at", Seconds),
     sa.Column("detail", sa.Text),
+    sa.Column("rank", Seconds, nullable=False, server_default="0"),
     sa.UniqueConstraint("result_id", "destination"),
     sa.Index("delivery_of_revision", "revision_id", "destination"),
 )
@@ -230,9 +238,28 @@ for _name, _removed in (
     _index_where(_removed.is_(None), _name, revision.c.updated_at, revision.c.id)
 
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
+_index_where(
+    stands(revision, "ready"),
+    "revision_waiting",
+    revision.c.rank,
+    revision.c.id,
+    revision.c.paused_until,
+)
+_index_where(
+    revision.c.priority.is_not(None),
+    "revision_prioritized",
+    revision.c.priority,
+    revision.c.updated_at,
+)
 _index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
 _index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)
-_index_where(stands(delivery, "pending"), "delivery_waiting", delivery.c.destination, delivery.c.id)
+_index_where(
+    stands(delivery, "pending"),
+    "delivery_ranked",
+    delivery.c.destination,
+    delivery.c.rank,
+    delivery.c.id,
+)
 _index_where(
     stands(delivery, "failed"),
     "delivery_given_up",

@@ -8,7 +8,7 @@ https://prometheus.io/docs/practices/naming/
 import platform
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
@@ -24,9 +24,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.health import ready
 from node.hints import Queue
-from node.ledger import DestinationState, Ledger, Notification, NotificationState, State
+from node.ledger import DestinationState, Ledger, Notification, NotificationState, State, Waiting
 from node.metrics.following import Counts, Histogram
-from node.settings import Settings
+from node.settings import ROUTINE, Settings
 from node.spool import Spool
 from node.vitals import (
     GPU,
@@ -89,9 +89,13 @@ class Metrics(Collector):
 
     def _start_counting(self) -> None:
         try:
-            self._counts = Counts(self._ledger, Spool(self._settings.home))
+            self._counts = Counts(self._ledger, Spool(self._settings.home), self._priorities)
         except SQLAlchemyError:  # the ledger is away: counting begins when it is back
             self._counts = None
+
+    @property
+    def _priorities(self) -> list[str]:
+        return [*(rule.name for rule in self._settings.priorities), ROUTINE]
 
     def _model(self) -> Iterator[Metric]:
         model, _ = look_at_model(self._settings)
@@ -167,6 +171,7 @@ class Metrics(Collector):
             {(state,): found.revisions for state, found in standing.items()},
             "state",
         )
+        yield from _of_priorities(self._priorities, self._ledger.waiting(), now)
         messages, _ = look_at_broker(self._settings)
         yield _gauge(
             "queue_length",
@@ -206,6 +211,28 @@ class Metrics(Collector):
 
 
 _PYTHON = platform.python_version()
+
+
+def _of_priorities(
+    names: Iterable[str], found: Mapping[str, Waiting], now: float
+) -> Iterator[Metric]:
+    """Of each priority that there is; one of an earlier configuration while something has it."""
+    waits = {(name,): found.get(name) for name in (*names, *found)}
+    yield _gauge(
+        "series_waiting",
+        "Series that are ready and wait for a worker, by the rule of [[priorities]] that fits.",
+        {name: 0 if waiting is None else waiting.revisions for name, waiting in waits.items()},
+        "priority",
+    )
+    yield _gauge(
+        "series_waiting_oldest_seconds",
+        "For how long the first of them has waited; 0: none waits.",
+        {
+            name: 0.0 if waiting is None else max(0.0, now - waiting.since.timestamp())
+            for name, waiting in waits.items()
+        },
+        "priority",
+    )
 
 
 def _of_destinations(destinations: Iterable[DestinationState]) -> Iterator[Metric]:
@@ -252,6 +279,12 @@ def _of_counts(counts: Counts) -> Iterator[Metric]:
         "Time that a series spent at a station.",
         {(station,): histogram for station, histogram in counts.stations.items()},
         "station",
+    )
+    yield _histogram(
+        "wait_seconds",
+        "Time that a series waited for a worker, by the rule of [[priorities]] that fits.",
+        {(priority,): histogram for priority, histogram in counts.waits.items()},
+        "priority",
     )
     yield _histogram(
         "turnaround_seconds",

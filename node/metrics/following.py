@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from node.ledger import Arrival, DestinationState, Ledger, State, Step
+from node.ledger import Arrival, DestinationState, Ledger, Priority, State, Step
 from node.spool import Spool
 
 MOST_AT_ONCE = 10_000
@@ -137,11 +137,14 @@ class Counts:
     ledger : Ledger
     spool : Spool
         Where sizes of images are looked up.
+    priorities : iterable of str
+        That series are known to have; others are counted when there is one.
     """
 
-    def __init__(self, ledger: Ledger, spool: Spool) -> None:
+    def __init__(self, ledger: Ledger, spool: Spool, priorities: Iterable[str] = ()) -> None:
         self.entered: Counter[State] = Counter(dict.fromkeys(State, 0))
         self.stations = {station: Histogram(SECONDS) for station in Station}
+        self.waits = {name: Histogram(SECONDS) for name in priorities}
         self.turnaround = Histogram(SECONDS)
         self.instances = 0
         self.received_bytes = 0
@@ -180,6 +183,9 @@ class Counts:
         self.entered[step.state] += 1
         for station, seconds in time_at_stations(step):
             self.stations[station].add(seconds)
+            if station is Station.WAIT:
+                priority = str(Priority(step.priority))
+                self.waits.setdefault(priority, Histogram(SECONDS)).add(seconds)
         if step.state is State.REPORTED:
             self.turnaround.add(max(0.0, step.at - step.last_instance_at))
 

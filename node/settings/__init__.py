@@ -8,6 +8,7 @@ destination.py  [[destinations]]: who results are sent to
 log.py          [log]: what the parts of a node write to stderr
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
+priority.py     [[priorities]]: which series go before others
 report.py       [report]: which results are made, and in what form
 retention.py    [retention]: how long what has ended is kept
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
@@ -25,6 +26,7 @@ from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
 from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
+from node.settings.priority import ROUTINE, PriorityRule
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
 from node.settings.retention import RetentionSettings
 from node.settings.sections import (
@@ -41,6 +43,7 @@ from node.settings.web import WebSettings
 from node.settings.whole import Settings
 
 __all__ = [
+    "ROUTINE",
     "AnalyzeSettings",
     "AssembleSettings",
     "AuditSettings",
@@ -64,6 +67,7 @@ __all__ = [
     "NotifyRule",
     "Occasion",
     "Peer",
+    "PriorityRule",
     "ReportForm",
     "ReportSettings",
     "RetentionSettings",

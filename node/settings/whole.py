@@ -12,6 +12,7 @@ from node.settings.destination import Destination
 from node.settings.eligibility import EligibilitySettings
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
+from node.settings.priority import PriorityRule
 from node.settings.report import ReportSettings
 from node.settings.retention import RetentionSettings
 from node.settings.sections import (
@@ -28,7 +29,7 @@ from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
 
-N = TypeVar("N", Destination, NotifyRule)
+N = TypeVar("N", Destination, NotifyRule, PriorityRule)
 
 
 def _default_home() -> Path:
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     peers: tuple[Peer, ...] = ()
     assemble: AssembleSettings = AssembleSettings()
     eligibility: EligibilitySettings = EligibilitySettings()
+    priorities: tuple[PriorityRule, ...] = ()
     analyze: AnalyzeSettings = AnalyzeSettings()
     report: ReportSettings = ReportSettings()
     deliver: DeliverSettings = DeliverSettings()
@@ -75,7 +77,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("destinations", "notify")
+    @field_validator("destinations", "priorities", "notify")
     @classmethod
     def _distinct(cls, value: tuple[N, ...]) -> tuple[N, ...]:
         names = [item.name for item in value]

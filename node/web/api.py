@@ -36,6 +36,9 @@ def worklist(
     *,
     flagged: Annotated[bool, Query(description="only flagged ones")] = False,
     newest_first: Annotated[bool, Query(description="else flagged ones come first")] = False,
+    priority: Annotated[
+        str | None, Query(max_length=64, description="only what the rule of this name fits")
+    ] = None,
     after: Annotated[
         str | None, Query(max_length=80, description="the `next` of the page before")
     ] = None,
@@ -45,7 +48,8 @@ def worklist(
     place = read_place(after) if after is not None else None
     if after is not None and place is None:
         raise HTTPException(422, "`after` is none that was given as `next`")
-    return here.desk.worklist(View(window, state, flagged, newest_first, place), limit)[0]
+    view = View(window, state, flagged, newest_first, priority, place)
+    return here.desk.worklist(view, limit)[0]
 
 
 @router.get("/find")

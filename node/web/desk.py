@@ -360,6 +360,7 @@ def _row(revision: Revision, sender: str | None) -> dict[str, Any]:
             if label in maxima
         ),
         "flagged": bool(revision.flagged),
+        "priority": revision.priority.rule,
         "updated_at": revision.updated_at,
         "can_retry": revision.state in _AGAIN,
     }

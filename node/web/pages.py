@@ -164,6 +164,7 @@ def worklist(request: Request, here: Here, who: Who) -> Response:
         rows=found.series,
         patients=patients,
         tallies=found.tallies,
+        priorities=[rule.name for rule in here.desk.settings.priorities],
         next=None if after is None else view.address(after=after),
     )
 

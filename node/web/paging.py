@@ -58,6 +58,8 @@ class View:
     only_flagged : bool
     newest_first : bool
         Else the flagged ones come first.
+    priority : str, optional
+        The name of the rule that gives it.
     after : Place, optional
         The row that it goes on after.
     """
@@ -66,6 +68,7 @@ class View:
     state: State | None = None
     only_flagged: bool = False
     newest_first: bool = False
+    priority: str | None = None
     after: Place | None = None
 
     @classmethod
@@ -76,13 +79,14 @@ class View:
             _one_of(State, query.get("state")),
             query.get("flagged") == "1",
             query.get("order") == "newest",
+            query.get("priority", "")[:64] or None,
             read_place(query.get("after", "")),
         )
 
     def selection(self, now: float | None = None) -> Selection:
         """What to ask of the ledger."""
         since = self.window.since(time.time() if now is None else now)
-        return Selection(self.state, self.only_flagged, not self.newest_first, since)
+        return Selection(self.state, self.only_flagged, not self.newest_first, since, self.priority)
 
     def address(self, **changes: object) -> str:
         """The address of this worklist, or of one that differs; without changes of its place.
@@ -98,6 +102,7 @@ class View:
             "state": None if view.state is None else view.state.value,
             "flagged": "1" if view.only_flagged else None,
             "order": "newest" if view.newest_first else None,
+            "priority": view.priority,
             "after": None if view.after is None else write_place(view.after),
         }
         query = urlencode({name: value for name, value in asked.items() if value is not None})

@@ -38,6 +38,7 @@ class Row(Value):
     sender: str | None = Field(description="AE title that it came from")
     findings: tuple[Finding, ...] = Field(description="any first; empty where nothing was judged")
     flagged: bool
+    priority: str | None = Field(description="the rule that fits it; none: it is routine")
     updated_at: datetime
     can_retry: bool = Field(description="whether it can be begun again with")
 

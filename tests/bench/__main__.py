@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tests.bench import decode, forward, latency, ledger, memory, receive, send, start, workers
+from tests.bench import (
+    decode,
+    forward,
+    latency,
+    ledger,
+    memory,
+    priority,
+    receive,
+    send,
+    start,
+    workers,
+)
 from tests.bench.row import LeftOut, Report, Row
 
 EXIT_MISSED = 1
@@ -27,6 +38,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "latency": latency.rows,
     "memory": memory.rows,
     "workers": workers.rows,
+    "priority": priority.rows,
     "ledger": ledger.rows,
 }
 

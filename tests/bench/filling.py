@@ -100,7 +100,8 @@ class Filling:
                 1,
                 f"i, i, 1, '{State.DELIVERED}', NULL, NULL, '[]', '{{{maxima}}}', "
                 "NULL, 1, 1, "
-                f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL, {at} + 20, {at} + 20",
+                f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL, {at} + 20, {at} + 20, "
+                f"{at}, 0, NULL, NULL",
             ),
             f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
@@ -133,7 +134,7 @@ class Filling:
                     self.series,
                     self.results,
                     f"2 * {result_id} - {which}, i, {result_id}, '{name}', '{state}', 1, "
-                    f"{at} + 19, NULL, NULL",
+                    f"{at} + 19, NULL, NULL, {at}",
                 )
                 for which, name, state in (
                     (1, "pacs", DeliveryState.SENT),

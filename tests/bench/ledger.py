@@ -142,8 +142,9 @@ class Bench:
         revision = ledger.revision(revision_id)
         assert revision is not None
         assert ledger.ready(revision, [])
-        claim = ledger.claim(revision_id, 60)
+        claim = ledger.claim_next(60)
         assert claim is not None
+        assert claim.revision.id == revision_id
         assert ledger.is_newest(claim.revision)
         assert len(ledger.instances(claim.revision)) == _INSTANCES
         assert ledger.extend(claim, 60)

@@ -42,6 +42,7 @@ SERIES = 6
 TIMES = 3
 GOAL = 1.6
 SIZE = 256
+ALL = slice(None)
 
 CONFIG = """
 home = {home}
@@ -62,17 +63,27 @@ class Images:
     ----------
     folder : pathlib.Path
         Room for the files.
+    size : int
+        Pixels along an edge.
+    which : slice
+        Of the phantom's slices.
     """
 
-    def __init__(self, folder: Path) -> None:
-        phantom = make_phantom(8, size=SIZE, findings=[Label.INTRAPARENCHYMAL])
-        self._images = [pydicom.dcmread(path) for path in write_dicom(phantom, folder)]
+    def __init__(self, folder: Path, size: int = SIZE, which: slice = ALL) -> None:
+        phantom = make_phantom(8, size=size, findings=[Label.INTRAPARENCHYMAL])
+        self._images = [pydicom.dcmread(path) for path in write_dicom(phantom, folder)[which]]
 
     def __len__(self) -> int:
         return len(self._images)
 
     def received(self, spool: Spool, ledger: Ledger) -> Revision:
         """Put a new series into spool and ledger, ready to be analyzed."""
+        revision = self.stored(spool, ledger)
+        assert ledger.ready(revision, [])
+        return revision
+
+    def stored(self, spool: Spool, ledger: Ledger) -> Revision:
+        """Put a new series into spool and ledger."""
         study, series = str(generate_uid()), str(generate_uid())
         for image in self._images:
             instance = str(generate_uid())
@@ -88,7 +99,6 @@ class Images:
             )
         revision = ledger.revision(stored.revision_id)
         assert revision is not None
-        assert ledger.ready(revision, [])
         return revision
 
 

@@ -34,7 +34,13 @@ GROWING = {
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
-    *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
+    *(
+        "revision_failed",
+        "revision_apart",
+        "delivery_ranked",
+        "delivery_given_up",
+        "revision_waiting",
+    ),
     *("event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
 }
@@ -42,7 +48,7 @@ SMALL_INDEXES = {
 
 _KEYS = sa.PrimaryKeyConstraint | sa.UniqueConstraint
 
-IN_ORDER = {"revision_updated", "revision_flagged"}
+IN_ORDER = {"revision_updated", "revision_flagged", "revision_prioritized"}
 """Read from its end on, as far as a limit."""
 
 
@@ -136,8 +142,9 @@ def report(ledger: Ledger, mark: str = "1") -> Revision:
     """A revision that waits to be delivered."""
     revision = receive(ledger)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
+    claim = ledger.claim_next(30)
     assert claim is not None
+    assert claim.revision.id == revision.id
     assert ledger.extend(claim, 30)
     assert ledger.is_newest(claim.revision)
     ledger.instances(claim.revision)
@@ -277,10 +284,11 @@ def list_all(ledger: Ledger) -> None:
     report(ledger)
     for state in (None, *State):
         for only_flagged, flagged_first in ((False, False), (False, True), (True, False)):
-            selection = Selection(state, only_flagged, flagged_first, since=0)
-            first = ledger.page(selection, None, 20)
-            if first.next is not None:
-                ledger.page(selection, first.next, 20)
+            for priority in (None, "emergency"):
+                selection = Selection(state, only_flagged, flagged_first, 0, priority)
+                first = ledger.page(selection, None, 20)
+                if first.next is not None:
+                    ledger.page(selection, first.next, 20)
     revisions = list(ledger.page(Selection(), None, 20).revisions)
     ledger.first_instances(revisions)
     ledger.siblings(revisions[0])
@@ -309,6 +317,7 @@ def count(ledger: Ledger, clock: Clock) -> None:
     report(ledger)
     ledger.give_up(ledger.due_deliveries("pacs")[0], "refused")
     ledger.standing()
+    ledger.waiting()
     ledger.ended_since(clock.now - 3600)
     ledger.unsent_since()
     ledger.last_received()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.hints import Queue
-from node.ledger import Instance, Ledger, Result, Revision, State, Step, schema
+from node.ledger import Instance, Ledger, Priority, Result, Revision, State, Step, schema
 from node.metrics import Metrics
 from node.metrics.following import Counts, Cursor, Histogram, Station, time_at_stations
 from node.settings import Settings
@@ -104,6 +104,29 @@ def test_a_series_is_counted_in_each_state_and_at_each_station(
     assert done["ichnode_instances_received_total"] == 2
     assert done["ichnode_received_bytes_total"] == 700
     assert done["ichnode_last_received_timestamp_seconds"] == clock.now - 3 - 7 - 11 - 13
+
+
+def test_what_waits_and_how_long_it_waited_is_told_by_priority(
+    ledger: Ledger, clock: Clock, settings: Settings, tmp_path: Path
+) -> None:
+    rules = [{"name": "emergency", "head_start_min": 60, "senders": ["ED*"]}]
+    ruled = Settings.model_validate(settings.model_dump() | {"priorities": rules})
+    metrics = Metrics(ruled, ledger, Background(ruled))
+    for series, priority in (("1.1", Priority()), ("1.2", Priority("emergency", 3600))):
+        assert ledger.ready(receive(ledger, Spool(tmp_path), series), [], priority)
+    clock.pass_s(7)
+    waiting = values(metrics)
+    assert ledger.claim_next(30) is not None
+    begun = values(metrics)
+
+    for name in ("emergency", "routine"):
+        assert waiting[f"ichnode_series_waiting {name}"] == 1
+        assert waiting[f"ichnode_series_waiting_oldest_seconds {name}"] == 7
+        assert waiting[f"ichnode_wait_seconds_count {name}"] == 0
+    assert begun["ichnode_series_waiting emergency"] == 0
+    assert begun["ichnode_series_waiting_oldest_seconds emergency"] == 0
+    assert begun["ichnode_wait_seconds_sum emergency"] == pytest.approx(7)
+    assert begun["ichnode_wait_seconds_count routine"] == 0
 
 
 def test_what_was_there_before_the_process_is_not_counted(

@@ -40,6 +40,7 @@ host = "127.0.0.1"
 port = 8042
 """
 
+PRIORITY = '[[priorities]]\nname = "ed"\nhead_start_min = 60\n'
 DESTINATION = '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 104\n'
 
 
@@ -208,6 +209,12 @@ def test_variables_of_others_are_none_of_its_business(
         (DESTINATION.replace('"h"', '""'), ("destinations.0.host", "got ''")),
         (DESTINATION.replace('name = "a"', 'name = "../a"'), ("destinations.0.name", "'../a'")),
         (DESTINATION * 2, ("destinations", "takes each name once")),
+        (PRIORITY * 2, ("priorities", "takes each name once")),
+        (PRIORITY.replace("ed", "routine"), ("priorities.0.name", "'routine'", "another word")),
+        (PRIORITY.replace("60", "'soon'"), ("priorities.0.head_start_min", "got 'soon'")),
+        (PRIORITY.replace("60", "nan"), ("priorities.0.head_start_min", "got nan")),
+        (PRIORITY.replace("60", "1e9"), ("priorities.0.head_start_min", "525600")),
+        (PRIORITY + "places = ['(']", ("priorities.0.places.0", "takes a regular")),
     ],
 )
 def test_a_bad_key_is_named_with_what_it_got_and_what_it_takes(

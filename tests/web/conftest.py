@@ -42,6 +42,7 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
             home=tmp_path_factory.mktemp("node"),
             destinations=[{"name": "pacs", **PEER}, {"name": "archive", **PEER}],
             assemble={"grace_s": 0, "quiet_s": 0},
+            priorities=[{"name": "emergency", "head_start_min": 60, "places": [r"\bED\b"]}],
         )
     )
 
@@ -66,7 +67,7 @@ def series(stations: Stations, tmp_path_factory: pytest.TempPathFactory) -> Seri
 
     def named(image: pydicom.Dataset) -> None:
         image.PatientName, image.PatientID = "Roe^Jane", "P-4711"
-        image.AccessionNumber = "A-42"
+        image.AccessionNumber, image.RequestingService = "A-42", "ED"
 
     return Series(
         hostile=stations.send(head(4), hostile),

@@ -45,6 +45,13 @@ def test_a_worklist_goes_on_where_it_ended(site: Site, series: Series) -> None:
     assert series.flagged.id in seen[:4]
 
 
+def test_a_worklist_of_one_priority_has_nothing_else(site: Site, series: Series) -> None:
+    (urgent,) = get(site, "/api/series?priority=emergency")["series"]
+    assert (urgent["id"], urgent["priority"]) == (series.flagged.id, "emergency")
+    assert get(site, "/api/series?priority=none-such")["series"] == []
+    assert get(site, f"/api/series/{series.calm.id}")["priority"] is None
+
+
 def test_a_series_is_told_with_every_slice(site: Site, series: Series) -> None:
     found = values.Series.model_validate(get(site, f"/api/series/{series.flagged.id}"))
     assert found.flagged and found.state is State.REPORTED

@@ -62,6 +62,23 @@ def test_a_state_a_time_and_an_order_can_be_chosen(
     expect(page.get_by_text("Nothing here")).to_be_visible()
 
 
+def test_an_urgent_series_is_marked_with_its_rule_and_can_be_listed_alone(
+    site: Site, series: Series, visit: Visiting
+) -> None:
+    page = visit(site.address).page
+    expect(page.locator(f"#{row(series.flagged)} .priority")).to_have_text("priority: emergency")
+    expect(page.locator(f"#{row(series.calm)} .priority")).to_have_count(0)
+    page.get_by_role("link", name="emergency", exact=True).click()
+    assert rows(page) == [row(series.flagged)]
+    page.get_by_role("link", name="Newest first", exact=True).click()
+    expect(page).to_have_url(re.compile("priority=emergency"))
+    assert rows(page) == [row(series.flagged)]
+    page.get_by_role("link", name="Any priority", exact=True).click()
+    assert row(series.calm) in rows(page)
+    page.goto(f"{site.address}/series/{series.flagged.id}")
+    expect(page.locator("#head .priority")).to_have_text("priority: emergency")
+
+
 def test_a_uid_of_a_series_a_study_or_an_image_finds_the_series(
     site: Site, series: Series, stations: Stations, visit: Visiting
 ) -> None:
