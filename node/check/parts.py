@@ -56,14 +56,14 @@ def check(settings: Settings) -> Iterator[Finding]:
     if not any(finding.health is Health.BAD for finding in judging):
         yield _guarded("stage 1", lambda: _stage_1(settings), "see [analyze] runtime")
     yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
-    if not settings.destinations:
+    if not settings.recipients:
         yield Finding(
             "destinations",
             Health.NOTE,
             "none: results stay in home",
             "add a [[destinations]] table",
         )
-    for destination in settings.destinations:
+    for destination in settings.recipients:
         yield _guarded(
             f"destination {destination.name}", partial(_destination, settings, destination)
         )

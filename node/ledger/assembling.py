@@ -1,6 +1,6 @@
 """What assemble does to the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.database import HINT_S, MOST_AT_ONCE, Database
 from node.ledger.records import (
+    Plan,
     Result,
     Revision,
     State,
@@ -68,7 +69,11 @@ class Assembling(Database):
         )
 
     def explain(
-        self, revision: Revision, results: Sequence[Result], destinations: Sequence[str], said: str
+        self,
+        revision: Revision,
+        results: Sequence[Result],
+        destinations: Collection[str] | Plan,
+        said: str,
     ) -> bool:
         """Note that a revision without a result was explained, and plan to send the notice.
 

@@ -108,8 +108,11 @@ result = sa.Table(
     sa.Column("sop_class_uid", UID, nullable=False),
     sa.Column("sop_instance_uid", UID, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
+    sa.Column("recipient", sa.String(64)),
 )
 
+# What is to be sent: of what waits for a destination the least `rank` first. One that
+# `follows` a destination waits, without a time, until what goes there is stored.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -117,6 +120,8 @@ delivery = sa.Table(
     sa.Column("revision_id", sa.ForeignKey("revision.id"), nullable=False),
     sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
     sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("follows", sa.String(64)),
+    sa.Column("rank", sa.SmallInteger, nullable=False, server_default="1"),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("first_tried_at", Seconds),
@@ -197,6 +202,13 @@ def stands_apart(table: sa.FromClause) -> sa.ColumnElement[bool]:
     return table.c.state.in_(words)
 
 
+def follows_still(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a delivery waits until what it follows is stored."""
+    return sa.and_(
+        table.c.follows.is_not(None), stands(table, "pending"), table.c.next_try_at.is_(None)
+    )
+
+
 def _index_where(where: sa.ColumnElement[bool], name: str, *columns: sa.Column[Any]) -> None:
     """An index of the few rows that something is to be done with, however many are done.
 
@@ -232,7 +244,14 @@ for _name, _removed in (
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
 _index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)
-_index_where(stands(delivery, "pending"), "delivery_waiting", delivery.c.destination, delivery.c.id)
+_index_where(
+    stands(delivery, "pending"),
+    "delivery_queue",
+    delivery.c.destination,
+    delivery.c.rank,
+    delivery.c.id,
+)
+_index_where(follows_still(delivery), "delivery_following", delivery.c.revision_id)
 _index_where(
     stands(delivery, "failed"),
     "delivery_given_up",

@@ -34,8 +34,8 @@ GROWING = {
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
-    *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
-    *("event_untold", "notification_due", "notification_given_up"),
+    *("revision_failed", "revision_apart", "delivery_queue", "delivery_given_up"),
+    *("delivery_following", "event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
 }
 """Of rows that something is to be done with: may be read from end to end."""

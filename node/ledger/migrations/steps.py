@@ -60,12 +60,17 @@ def narrow_index(name: str, table: str, column: str) -> None:
     """Make an index of all rows one of those that have a value."""
     definition = _definition(name)
     if definition is not None and "WHERE" not in definition:
-        if op.get_context().dialect.name == "postgresql":
-            with op.get_context().autocommit_block():
-                op.drop_index(name, postgresql_concurrently=True)
-        else:
-            op.drop_index(name)
+        drop_index(name)
     build_index(name, table, column, where=f"{column} IS NOT NULL")
+
+
+def drop_index(name: str) -> None:
+    """Drop an index that is there; in PostgreSQL writers go on meanwhile."""
+    if op.get_context().dialect.name == "postgresql":
+        with op.get_context().autocommit_block():
+            op.drop_index(name, if_exists=True, postgresql_concurrently=True)
+    else:
+        op.drop_index(name, if_exists=True)
 
 
 def _definition(name: str) -> str | None:

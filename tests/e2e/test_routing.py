@@ -1,0 +1,200 @@
+"""Routes, all the way: who gets what of a series, in which form, against real peers.
+
+Neither Orthanc nor DCMTK keeps a worklist of Unified Procedure Steps: one of pynetdicom
+stands in for such a peer.
+"""
+
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import UnifiedProcedureStepPush
+
+from ml.phantom import make_phantom
+from node.broker import free_port
+from node.ledger import NO_ROUTE, State
+from tests.e2e.conftest import Series, series_maker
+from tests.e2e.peers import (
+    Node,
+    Orthanc,
+    kinds,
+    one_set,
+    running_node,
+    running_orthanc,
+    running_storescp,
+    wait_for,
+)
+
+
+@dataclass
+class Worklist:
+    """A stand-in for a peer that keeps a worklist: it creates what it is asked to."""
+
+    port: int
+    answer: int = 0x0000
+    created: list[tuple[str, Dataset]] = field(default_factory=list)
+
+    def handle(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid in [known for known, _ in self.created]:
+            return 0x0111, None
+        if self.answer == 0:
+            self.created.append((uid, event.attribute_list))
+        return self.answer, None
+
+
+@contextmanager
+def running_worklist() -> Iterator[Worklist]:
+    peer = Worklist(free_port())
+    ae = AE(ae_title="WORKLIST")
+    ae.add_supported_context(UnifiedProcedureStepPush)
+    server = ae.start_server(
+        ("127.0.0.1", peer.port), block=False, evt_handlers=[(evt.EVT_N_CREATE, peer.handle)]
+    )
+    try:
+        yield peer
+    finally:
+        server.shutdown()
+
+
+DESTINATION = """
+[[destinations]]
+name = "{name}"
+ae_title = "{title}"
+host = "127.0.0.1"
+port = {port}
+{more}
+"""
+
+ROUTES = """
+[[peers]]
+name = "scanner"
+ae_title = "SCANNER"
+host = "127.0.0.1"
+port = {scanner}
+
+[[peers]]
+name = "looks-whether-the-node-is-up"
+ae_title = "ECHOSCU"
+
+[[routes]]
+name = "archive"
+to = ["archive"]
+kinds = ["sr", "slices", "text"]
+senders = ["SCAN*"]
+
+[[routes]]
+name = "pictures"
+to = ["viewer"]
+kinds = ["sc"]
+
+[[routes]]
+name = "stroke"
+to = ["stroke", "worklist"]
+flagged = "only"
+
+[[routes]]
+name = "back"
+to = ["sender"]
+kinds = ["text"]
+descriptions = ["phantom"]
+
+[[routes]]
+name = "never"
+to = ["stroke"]
+senders = ["OTHER"]
+"""
+
+
+@dataclass
+class Way:
+    """What became of two series, one flagged and one not."""
+
+    node: Node
+    flagged: Series
+    calm: Series
+    archive: Orthanc
+    viewer: Orthanc
+    stroke: list[pydicom.Dataset]
+    scanner: list[pydicom.Dataset]
+    worklist: Worklist
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
+    """Two series by all of these routes, to two Orthancs, two storescp and a worklist."""
+    folder = tmp_path_factory.mktemp("routes")
+    bleeding = make_phantom(8, size=128)
+    flagged = series_maker(bleeding, folder / "flagged")()
+    calm = series_maker(make_phantom(12, size=128, findings=()), folder / "calm")()
+    with (
+        running_orthanc(folder / "archive") as archive,
+        running_orthanc(folder / "viewer") as viewer,
+        running_storescp(folder / "stroke") as stroke,
+        running_storescp(folder / "scanner") as scanner,
+        running_worklist() as worklist,
+    ):
+        more = "".join(
+            DESTINATION.format(name=name, title=name.upper(), port=port, more=more)
+            for name, port, more in (
+                ("archive", archive.port, 'structured_report = "enhanced"'),
+                ("viewer", viewer.port, 'transfer_syntax = "jpeg-ls"'),
+                ("stroke", stroke.port, 'structured_report = "comprehensive"'),
+                ("worklist", worklist.port, "ups = true"),
+            )
+        )
+        with running_node(folder, more=more + ROUTES.format(scanner=scanner.port)) as node:
+            for series in (flagged, calm):
+                node.send(series.files)
+            for series in (flagged, calm):
+                node.wait_for(series.series, State.DELIVERED)
+            yield Way(
+                node,
+                flagged,
+                calm,
+                archive,
+                viewer,
+                stroke.datasets(),
+                scanner.datasets(),
+                worklist,
+            )
+
+
+def test_kinds_are_split_between_two_archives(way: Way) -> None:
+    for series in (way.flagged, way.calm):
+        assert kinds(way.archive.instances_of(series.study)) == Counter(
+            {EnhancedSRStorage: 2, BasicTextSRStorage: 1}
+        )
+        assert kinds(way.viewer.instances_of(series.study)) == Counter(
+            {SecondaryCaptureImageStorage: 1 + len(series.files)}
+        )
+
+
+def test_who_wants_flagged_series_alone_gets_all_of_one_and_nothing_of_another(way: Way) -> None:
+    studies = {str(dataset.StudyInstanceUID) for dataset in way.stroke}
+    assert studies == {way.flagged.study}
+    assert way.node.revisions(way.flagged.series)[-1].flagged
+    assert not way.node.revisions(way.calm.series)[-1].flagged
+    whole = one_set(len(way.flagged.files))
+    whole[ComprehensiveSRStorage] = whole.pop(Comprehensive3DSRStorage)
+    assert kinds(way.stroke) == whole
