@@ -6,7 +6,7 @@ stands in for such a peer.
 
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +21,6 @@ from pydicom.uid import (
     ComprehensiveSRStorage,
     EnhancedSRStorage,
     ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
     SecondaryCaptureImageStorage,
 )
 from pynetdicom import AE, evt
@@ -32,7 +28,7 @@ from pynetdicom.sop_class import UnifiedProcedureStepPush
 
 from ml.phantom import make_phantom
 from node.broker import free_port
-from node.ledger import NO_ROUTE, State
+from node.ledger import State
 from tests.e2e.conftest import Series, series_maker
 from tests.e2e.peers import (
     Node,
@@ -42,7 +38,6 @@ from tests.e2e.peers import (
     running_node,
     running_orthanc,
     running_storescp,
-    wait_for,
 )
 
 
@@ -110,8 +105,14 @@ kinds = ["sc"]
 
 [[routes]]
 name = "stroke"
-to = ["stroke", "worklist"]
+to = ["stroke"]
 flagged = "only"
+
+[[routes]]
+name = "look"
+to = ["worklist"]
+flagged = "only"
+kinds = ["ups"]
 
 [[routes]]
 name = "back"
@@ -146,7 +147,7 @@ def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Way]:
     folder = tmp_path_factory.mktemp("routes")
     bleeding = make_phantom(8, size=128)
     flagged = series_maker(bleeding, folder / "flagged")()
-    calm = series_maker(make_phantom(12, size=128, findings=()), folder / "calm")()
+    calm = series_maker(make_phantom(4, size=128, findings=()), folder / "calm")()
     with (
         running_orthanc(folder / "archive") as archive,
         running_orthanc(folder / "viewer") as viewer,
@@ -198,3 +199,103 @@ def test_who_wants_flagged_series_alone_gets_all_of_one_and_nothing_of_another(w
     whole = one_set(len(way.flagged.files))
     whole[ComprehensiveSRStorage] = whole.pop(Comprehensive3DSRStorage)
     assert kinds(way.stroke) == whole
+
+
+def test_what_goes_back_gets_to_the_sender(way: Way) -> None:
+    assert {str(dataset.StudyInstanceUID) for dataset in way.scanner} == {
+        way.flagged.study,
+        way.calm.study,
+    }
+    assert kinds(way.scanner) == Counter({BasicTextSRStorage: 2})
+
+
+def test_each_destination_has_the_report_in_its_class_as_an_object_of_its_own(
+    way: Way, tmp_path: Path
+) -> None:
+    enhanced = of_class(way.archive.instances_of(way.flagged.study), EnhancedSRStorage)
+    comprehensive = of_class(way.stroke, ComprehensiveSRStorage)
+    assert len(enhanced) == len(comprehensive) == 2
+    assert not {d.SOPInstanceUID for d in enhanced} & {d.SOPInstanceUID for d in comprehensive}
+    assert [d.ContentSequence for d in by_series(enhanced)] == [
+        d.ContentSequence for d in by_series(comprehensive)
+    ]
+    for number, report in enumerate([*enhanced, *comprehensive]):
+        file = tmp_path / f"{number}.dcm"
+        report.save_as(file)
+        assert complaints(file) == []
+
+
+def of_class(datasets: list[pydicom.Dataset], sop_class: str) -> list[pydicom.Dataset]:
+    return [dataset for dataset in datasets if dataset.SOPClassUID == sop_class]
+
+
+def by_series(datasets: list[pydicom.Dataset]) -> list[pydicom.Dataset]:
+    return sorted(datasets, key=lambda dataset: dataset.SeriesNumber)
+
+
+def complaints(file: Path) -> list[str]:
+    """What dciodvfy says of an SR: errors and warnings."""
+    done = subprocess.run(
+        ["/usr/bin/dciodvfy", str(file)], capture_output=True, text=True, check=False
+    )
+    said = (done.stdout + done.stderr).splitlines()
+    return [line for line in said if line.startswith(("Error", "Warning"))]
+
+
+def test_no_class_is_made_that_nobody_wants(way: Way) -> None:
+    made = {r.sop_class_uid for r in way.node.ledger.results(revision_of(way, way.calm))}
+    assert EnhancedSRStorage in made
+    assert not made & {Comprehensive3DSRStorage, ComprehensiveSRStorage}
+
+
+def revision_of(way: Way, series: Series):
+    return way.node.revisions(series.series)[-1]
+
+
+def test_pictures_arrive_in_the_transfer_syntax_of_the_destination(
+    way: Way, tmp_path: Path
+) -> None:
+    (plain,) = (d for d in way.stroke if is_capture(d, 3))
+    (packed,) = (d for d in way.viewer.instances_of(way.flagged.study) if is_capture(d, 3))
+    assert plain.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    packed.save_as(tmp_path / "packed.dcm")
+    assert "=JPEGLSLossless" in dump(tmp_path / "packed.dcm")
+    assert plain.SOPInstanceUID == packed.SOPInstanceUID
+    assert np.array_equal(plain.pixel_array, packed.pixel_array)
+
+
+def is_capture(dataset: pydicom.Dataset, number: int) -> bool:
+    is_one = dataset.SOPClassUID == SecondaryCaptureImageStorage
+    return is_one and dataset.InstanceNumber == number
+
+
+def dump(file: Path) -> str:
+    done = subprocess.run(
+        ["/usr/bin/dcmdump", str(file)], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_a_worklist_is_asked_for_a_look_at_what_is_flagged(way: Way) -> None:
+    ((uid, item),) = way.worklist.created
+    revision = revision_of(way, way.flagged)
+    assert item.StudyInstanceUID == way.flagged.study
+    assert item.ScheduledProcedureStepPriority == "HIGH"
+    (found,) = item.InputInformationSequence
+    assert found.DICOMRetrievalSequence[0].RetrieveAETitle == "ARCHIVE"
+    stored = way.archive.instances_of(way.flagged.study)
+    sop = found.ReferencedSOPSequence[0]
+    assert (sop.ReferencedSOPClassUID, sop.ReferencedSOPInstanceUID) in {
+        (d.SOPClassUID, d.SOPInstanceUID) for d in of_class(stored, EnhancedSRStorage)
+    }
+    states = {d.result.sop_instance_uid: d.state for d in way.node.ledger.deliveries(revision)}
+    assert states[uid] == "created"
+
+
+def test_the_history_says_by_which_routes(way: Way) -> None:
+    (reported,) = (
+        event
+        for event in way.node.ledger.history(revision_of(way, way.calm))
+        if event.state is State.REPORTED
+    )
+    assert reported.detail == "archive: archive; pictures: viewer; back: scanner"
