@@ -22,7 +22,7 @@ from ml.errors import first_line
 from node.deliver.syntax import proposed_to, wanted_by
 from node.deliver.workitem import REMARKS, UPS_PUSH, create
 from node.dicom import application_entity
-from node.encoding import encode
+from node.encoding import read_as
 from node.errors import ConfigError, DeliveryError
 from node.requestor import write_directly
 from node.settings import DeliverSettings, Destination
@@ -213,12 +213,8 @@ class Sender:
 
 def _encoded(path: Path, wanted: UID, accepted: Collection[str]) -> pydicom.Dataset:
     """An object in the transfer syntax that is wanted; plain for a peer that does not take that."""
-    dataset = pydicom.dcmread(path)
-    if wanted in accepted:
-        encode(dataset, wanted)
-    elif dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        dataset.decompress(generate_instance_uid=False)
-    return dataset
+    plain = ExplicitVRLittleEndian if ExplicitVRLittleEndian in accepted else ImplicitVRLittleEndian
+    return read_as(path, wanted if wanted in accepted else plain)
 
 
 def store_files(

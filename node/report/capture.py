@@ -30,7 +30,7 @@ from pydicom.uid import (
 )
 
 from ml.series import Slice, Volume
-from node.encoding import encode
+from node import encoding
 from node.judgement import Judgement
 from node.report import codes
 from node.report.header import (
@@ -285,7 +285,7 @@ def compress(capture: FileDataset, compression: Compression) -> None:
     """Compress a capture without loss (PS3.5, A.4)."""
     syntax = _TRANSFER_SYNTAXES.get(compression)
     if syntax is not None:
-        encode(capture, syntax)
+        encoding.compress(capture, syntax)
 
 
 def _source_image(header: Dataset, image: Slice) -> Dataset:

@@ -7,14 +7,12 @@ stands in for such a peer.
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
 from pydicom.uid import (
     BasicTextSRStorage,
     Comprehensive3DSRStorage,
@@ -23,11 +21,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     SecondaryCaptureImageStorage,
 )
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import UnifiedProcedureStepPush
 
 from ml.phantom import make_phantom
-from node.broker import free_port
 from node.ledger import State
 from tests.e2e.conftest import Series, series_maker
 from tests.e2e.peers import (
@@ -39,38 +34,7 @@ from tests.e2e.peers import (
     running_orthanc,
     running_storescp,
 )
-
-
-@dataclass
-class Worklist:
-    """A stand-in for a peer that keeps a worklist: it creates what it is asked to."""
-
-    port: int
-    answer: int = 0x0000
-    created: list[tuple[str, Dataset]] = field(default_factory=list)
-
-    def handle(self, event: evt.Event) -> tuple[int, Dataset | None]:
-        uid = str(event.request.AffectedSOPInstanceUID)
-        if uid in [known for known, _ in self.created]:
-            return 0x0111, None
-        if self.answer == 0:
-            self.created.append((uid, event.attribute_list))
-        return self.answer, None
-
-
-@contextmanager
-def running_worklist() -> Iterator[Worklist]:
-    peer = Worklist(free_port())
-    ae = AE(ae_title="WORKLIST")
-    ae.add_supported_context(UnifiedProcedureStepPush)
-    server = ae.start_server(
-        ("127.0.0.1", peer.port), block=False, evt_handlers=[(evt.EVT_N_CREATE, peer.handle)]
-    )
-    try:
-        yield peer
-    finally:
-        server.shutdown()
-
+from tests.e2e.worklist import Worklist, running_worklist
 
 DESTINATION = """
 [[destinations]]
