@@ -133,9 +133,10 @@ def _for_recipient(
 ) -> Iterator[Result]:
     sop_class_uid = form_of(recipient, settings).sop_class_uid
     workitem = None
+    is_judged = any(result.kind == Kind.STRUCTURED_REPORT for result in results)
     for result in results:
-        if result.kind not in kinds:
-            continue
+        if result.kind not in kinds or (is_judged and result.kind == Kind.NOTICE):
+            continue  # a notice that nothing was analyzed is not true any more
         if result.kind == Kind.WORKITEM:
             workitem = result if result.recipient == recipient.name else workitem
         elif result.kind not in IN_FORMS or result.sop_class_uid == sop_class_uid:
