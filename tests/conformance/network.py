@@ -118,13 +118,17 @@ def wanted_table() -> str:
     return "\n".join(lines)
 
 
-def workitem_table(home: Path) -> str:
-    """The attributes of a workitem, with what stands in them."""
+def made_workitem(home: Path) -> Made:
+    """A workitem."""
     wanted = Workitem("list", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "PACS")
-    made = make_case(2).build(home / "workitem", workitems=[wanted])
-    item = pydicom.dcmread(made[-1].path)
+    path = make_case(2).build(home / "workitem", workitems=[wanted])[-1].path
+    return Made(Kind.WORKITEM, pydicom.dcmread(path), path)
+
+
+def workitem_table(made: Made) -> str:
+    """The attributes of a workitem, with what stands in them."""
     lines = ["| attribute | tag | value |", "|---|---|---|"]
-    for element in item:
+    for element in made.dataset:
         if element.keyword not in ("SOPClassUID", "SOPInstanceUID"):
             lines.append(f"| {element.name} | {element.tag} | {_value(element)} |")
     return "\n".join(lines)
