@@ -212,6 +212,7 @@ class Database:
                     "state": DeliveryState.PENDING,
                     "attempts": 0,
                     "next_try_at": None if planned.follows else now,
+                    "detail": f"waits for {planned.follows}" if planned.follows else None,
                 }
                 for planned in plan.deliveries
             ],
@@ -233,6 +234,8 @@ class Database:
         """
         followed = _delivery.alias()
         followers = sa.and_(schema.follows_still(_delivery), which)
+        if connection.execute(sa.select(_delivery.c.id).where(followers).limit(1)).first() is None:
+            return  # as almost always
 
         def goes(*states: DeliveryState) -> sa.ColumnElement[bool]:
             """Whether something that is followed is in one of some states."""
@@ -254,7 +257,7 @@ class Database:
         connection.execute(
             sa.update(_delivery)
             .where(followers, ~goes(DeliveryState.PENDING))
-            .values(next_try_at=now)
+            .values(next_try_at=now, detail=None)
         )
 
     def drop_unsent(self, connection: sa.Connection, revision_id: int) -> None:

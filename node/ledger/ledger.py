@@ -84,6 +84,7 @@ class Ledger(
                 .values(
                     state=DeliveryState.PENDING,
                     next_try_at=sa.case((_delivery.c.follows.is_(None), now)),
+                    detail=sa.func.coalesce("waits for " + _delivery.c.follows, _delivery.c.detail),
                     first_tried_at=None,
                 )
                 .returning(_delivery.c.destination)

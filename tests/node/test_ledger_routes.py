@@ -90,6 +90,7 @@ def test_what_is_flagged_goes_first_to_a_destination(ledger: Ledger) -> None:
 def test_a_workitem_waits_until_all_that_it_follows_is_stored(ledger: Ledger) -> None:
     revision = reported(ledger)
     assert due(ledger, "list") == []
+    assert workitem(ledger, revision).detail == "waits for pacs"
     assert ledger.due_destinations() == ["pacs"]
     one, two = ledger.due_deliveries("pacs")
     ledger.sent([(one, None)])
@@ -147,6 +148,7 @@ def test_a_workitem_is_given_up_with_what_it_follows_and_retry_begins_with_both(
     assert ledger.retry(found(ledger, revision), plan("1"))
     assert len(due(ledger, "pacs")) == 2
     assert due(ledger, "list") == [], "it follows them as before"
+    assert workitem(ledger, revision).detail == "waits for pacs"
     ledger.sent([(d, None) for d in ledger.due_deliveries("pacs")])
     assert due(ledger, "list") == ["1.9.1.9"]
 
