@@ -8,22 +8,26 @@ is a compare-and-set that one of them wins.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+
+from pydicom.dataset import Dataset
 
 from ml.errors import first_line
 from node.assemble import assemble, priority_of
 from node.clean import Cleaner
 from node.commit import sent_since
 from node.environment import is_passing
+from node.facts import SeriesFacts
 from node.headers import read_headers
 from node.hints import PAUSE_AFTER_ERROR_S, Hints, Queue
 from node.judgement import digest_of_instances
-from node.ledger import HINT_S, Instance, Ledger, Result, Revision, State
+from node.ledger import HINT_S, Instance, Ledger, Plan, Result, Revision, State
 from node.logs import about
-from node.report import Kind, build_notice
+from node.report import build_notice
 from node.results import predecessors, recorded
-from node.settings import Notices, Settings
+from node.routing import decide, plan
+from node.settings import Kind, Notices, Settings
 from node.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -186,11 +190,10 @@ class Sweeper:
 
     def _explain(self, revision: Revision) -> None:
         results: list[Result] = []
-        said = ""
+        said, where = "", Plan()
         if self._is_to_be_explained(revision):
             try:
-                results = self._notice(revision)
-                said = "a notice says so"
+                results, headers = self._notice(revision)
             except Exception as error:  # what could not be analyzed may be odd in any way
                 if is_passing(error):
                     log.error("no notice can be made now: %s", first_line(error))
@@ -198,9 +201,15 @@ class Sweeper:
                     return
                 said = f"no notice can be made: {type(error).__name__}"
                 log.warning("series %s: %s", revision.series_instance_uid, said)
-        destinations = [destination.name for destination in self.settings.destinations]
-        if self.ledger.explain(revision, results, destinations, said) and results:
-            for destination in destinations:
+            else:
+                facts = SeriesFacts.of(self.ledger.senders(revision), headers)
+                routing = decide(facts, (), self.settings)
+                where = plan(routing, results, self.settings)
+                said = f"a notice says so; {routing.said if where.deliveries else routing.unsent}"
+                if not self.settings.routes:
+                    said = "a notice says so"
+        if self.ledger.explain(revision, results, where, said):
+            for destination in where.destinations:
                 self.hints.deliver(destination)
 
     def _is_to_be_explained(self, revision: Revision) -> bool:
@@ -209,7 +218,7 @@ class Sweeper:
             wanted is Notices.ALL or (wanted is Notices.FAILED and revision.state is State.FAILED)
         ) and self.ledger.is_newest(revision)
 
-    def _notice(self, revision: Revision) -> list[Result]:
+    def _notice(self, revision: Revision) -> tuple[list[Result], Sequence[Dataset]]:
         instances = self.ledger.instances(revision)
         series = read_headers([self.spool.path(instance.path) for instance in instances])
         names = revision.study_instance_uid, revision.series_instance_uid
@@ -222,11 +231,13 @@ class Sweeper:
             reason=revision.reason or str(revision.state),
             detail=revision.detail or "",
             revision=revision.number,
-            predecessor=predecessors(self.ledger, revision).get(Kind.NOTICE),
+            predecessor=predecessors(
+                self.ledger, revision, self.settings.report.structured_report
+            ).get(Kind.NOTICE),
             # Not the clock: doing this step again must give the same bytes.
             created=revision.last_instance_at.astimezone(),
         )
-        return recorded(objects, self.spool)
+        return recorded(objects, self.spool), series.headers
 
     def hint_analyze(self) -> None:
         """Send lost hints about ready series again."""

@@ -17,6 +17,7 @@ from node.audit import Auditor
 from node.commit import ask, tell
 from node.deliver import Deliverer
 from node.environment import is_passing
+from node.facts import SeriesFacts
 from node.headers import read_headers_beside
 from node.hints import (
     ASK_TASK,
@@ -34,6 +35,7 @@ from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
 from node.logs import about
 from node.report import build, capture_numbers
 from node.results import predecessors, recorded
+from node.routing import Routing, decide, forms, plan, workitems
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, write_durably
 from node.summary import findings_json, flagged, maxima, model_json, series_json
@@ -111,8 +113,9 @@ class Worker:
         try:
             with staying_alive(lambda: self.ledger.extend(claim, lease_s), lease_s):
                 analysis = self._analyze(claim, analyzer)
-                results = self._report(claim, analysis)
-                self._hand_over(claim, analysis, results)
+                routing = self._route(claim, analysis)
+                results = self._report(claim, analysis, routing)
+                self._hand_over(claim, analysis, results, routing)
         except InstancesLost as lost:
             log.error("series %s: %s", claim.revision.series_instance_uid, lost)
             self.ledger.lose(claim.revision, lost.instances)
@@ -122,27 +125,39 @@ class Worker:
         except Exception as error:
             self._after_error(claim, error)
 
-    def _hand_over(self, claim: Claim, analysis: "Analysis", results: list[Result]) -> None:
-        destinations = [destination.name for destination in self.settings.destinations]
+    def _route(self, claim: Claim, analysis: "Analysis") -> Routing:
+        facts = SeriesFacts.of(self.ledger.senders(claim.revision), analysis.sources)
+        return decide(facts, flagged(analysis.judgement), self.settings)
+
+    def _hand_over(
+        self, claim: Claim, analysis: "Analysis", results: list[Result], routing: Routing
+    ) -> None:
+        where = plan(routing, results, self.settings)
+        unsent = None if where.deliveries else routing.unsent
         reported = patiently(
             lambda: self.ledger.report(
                 claim,
                 results,
-                destinations,
+                where,
                 warnings=analysis.judgement.warnings,
                 maxima=maxima(analysis.judgement),
                 flagged=flagged(analysis.judgement),
+                said=routing.said or unsent,
+                # Without routes results stay until somebody names a destination.
+                unsent=unsent if self.settings.routes else None,
             )
         )
         if reported:
             log.info("series %s is reported", claim.revision.series_instance_uid)
+            if unsent is not None:
+                log.info("series %s: %s", claim.revision.series_instance_uid, unsent)
             self.auditor.series_judged(
                 analysis.sources,
                 claim.revision.series_instance_uid,
                 claim.revision.number,
                 analysis.judgement.model,
             )
-            for destination in destinations:
+            for destination in where.destinations:
                 self.hints.deliver(destination)
 
     def _analyze(self, claim: Claim, analyzer: "Analyzer") -> "Analysis":
@@ -158,8 +173,9 @@ class Worker:
         digest = digest_of_instances((i.sop_instance_uid, i.digest) for i in instances)
         return analyze(analyzer, series, digest, claim.revision.warnings)
 
-    def _report(self, claim: Claim, analysis: "Analysis") -> list[Result]:
+    def _report(self, claim: Claim, analysis: "Analysis", routing: Routing) -> list[Result]:
         revision = claim.revision
+        form, *further = forms(routing, self.settings)
         folder = self.spool.results_folder(
             revision.study_instance_uid, revision.series_instance_uid, revision.number
         )
@@ -168,10 +184,12 @@ class Worker:
             analysis.volume,
             analysis.sources,
             folder,
-            settings=self.settings.report,
+            settings=self.settings.report.model_copy(update={"structured_report": form}),
             evidence=analysis.evidence,
+            further={other: predecessors(self.ledger, revision, other) for other in further},
+            workitems=workitems(routing, self.settings),
             revision=revision.number,
-            predecessors=predecessors(self.ledger, revision),
+            predecessors=predecessors(self.ledger, revision, form),
             # Not the clock: doing this step again must give the same bytes.
             created=revision.last_instance_at.astimezone(),
         )

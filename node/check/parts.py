@@ -13,7 +13,8 @@ from pathlib import Path
 from ml.errors import IchnodeError, first_line
 from node.check.finding import Finding, Health
 from node.disk import Disk, Fullness
-from node.settings import Destination, Settings
+from node.facts import SeriesFacts
+from node.settings import Condition, Destination, Settings
 
 ECHO_TIMEOUT_S = 5.0
 SOON = timedelta(days=30)
@@ -56,14 +57,14 @@ def check(settings: Settings) -> Iterator[Finding]:
     if not any(finding.health is Health.BAD for finding in judging):
         yield _guarded("stage 1", lambda: _stage_1(settings), "see [analyze] runtime")
     yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
-    if not settings.destinations:
+    if not settings.recipients:
         yield Finding(
             "destinations",
             Health.NOTE,
             "none: results stay in home",
             "add a [[destinations]] table",
         )
-    for destination in settings.destinations:
+    for destination in settings.recipients:
         yield _guarded(
             f"destination {destination.name}", partial(_destination, settings, destination)
         )
@@ -74,7 +75,21 @@ def check(settings: Settings) -> Iterator[Finding]:
                 f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
                 f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
             )
+    yield from _routes(settings)
     yield from _notify_rules(settings)
+
+
+def _routes(settings: Settings) -> Iterator[Finding]:
+    """Routes for senders that may not send: a title is soon misspelt."""
+    titles = tuple(peer.ae_title for peer in settings.peers)
+    for route in settings.routes:
+        if titles and not SeriesFacts(titles).meet(Condition(senders=route.senders)):
+            yield Finding(
+                f"route {route.name}",
+                Health.NOTE,
+                f"no peer is {', '.join(route.senders)}: nothing that peers send fits it",
+                "see its senders, and ae_title of [[peers]]",
+            )
 
 
 def _notify_rules(settings: Settings) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 common.py  what all of them share
 begin.py   demo, init, check, analyze
 run.py     up, receive, work, web
-watch.py   status, show, retry, purge, notify
+watch.py   status, show, retry, route, purge, notify
 """
 
 from node.cli import begin, run, watch

@@ -124,7 +124,7 @@ def work(
     url = broker_url(settings)
     check_broker(url)
     # No destination has two senders, and so a slow one holds no other up.
-    run_worker(settings, url, Queue(queue), threads or len(settings.destinations) + 1)
+    run_worker(settings, url, Queue(queue), threads or len(settings.recipients) + 1)
 
 
 @command(Panel.RUN)

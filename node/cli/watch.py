@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from ml.errors import IchnodeError
+from ml.labels import Label
 from node.cli.common import (
     EXIT_FAILED,
     AsJson,
@@ -97,6 +98,9 @@ def retry(
     ] = False,
 ) -> None:
     """Begin again with what has failed, was skipped, or was not delivered."""
+    from node.routing import begin_again
+    from node.spool import Spool
+
     if sum((uid is not None, destination is not None, failed)) != 1:
         raise ConfigError("one of these is needed: a UID, --failed or --destination NAME")
     start_logging()
@@ -104,11 +108,11 @@ def retry(
     if destination is not None and settings.destination(destination) is None:
         raise ConfigError(f"no destination {destination!r} in the configuration")
     ledger = ledger_of(settings)
-    names = [destination.name for destination in settings.destinations]
+    spool = Spool(settings.home)
     console = Console()
     again = 0
     for revision in ledger.dead_letters(destination) if uid is None else _find(ledger, uid):
-        if ledger.retry(revision, names):
+        if begin_again(revision, ledger, spool, settings):
             again += 1
             console.print(
                 f"revision {revision.number} of {revision.series_instance_uid}: again "
@@ -120,6 +124,65 @@ def retry(
         console.print(f"{notifications} notifications: again", highlight=False)
     if not again + notifications:
         raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
+
+
+@command(Panel.LOOK)
+def route(
+    uid: Annotated[
+        str | None,
+        typer.Argument(help="Series or Study Instance UID; else one as told.", show_default=False),
+    ] = None,
+    config: Config = None,
+    sender: Annotated[
+        list[str] | None,
+        typer.Option(help="AE title that sent it; may be repeated.", show_default=False),
+    ] = None,
+    description: Annotated[
+        list[str] | None,
+        typer.Option(help="In its headers; may be repeated.", show_default=False),
+    ] = None,
+    place: Annotated[
+        list[str] | None,
+        typer.Option(help="In its headers; may be repeated.", show_default=False),
+    ] = None,
+    flagged: Annotated[
+        list[Label] | None,
+        typer.Option(help="Finding that it is flagged for; may be repeated.", show_default=False),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Tell which routes fit a series, and why not the others. Nothing is sent.
+
+    A series that came, or without a UID one that is told by options: so a configuration
+    can be tried before it is used.
+    """
+    from node import show
+    from node.facts import SeriesFacts
+    from node.ledger import Revision
+    from node.routing import Routing, decide, routing_of
+    from node.spool import Spool
+
+    told = [*(sender or ()), *(description or ()), *(place or ())]
+    if uid is not None and (told or flagged):
+        raise ConfigError("a UID goes without --sender, --description, --place and --flagged")
+    start_logging()
+    settings = settings_of(config)
+    console = Console()
+    found: list[tuple[Revision | None, Routing]] = []
+    if uid is None:
+        facts = SeriesFacts(tuple(sender or ()), tuple(description or ()), tuple(place or ()))
+        found.append((None, decide(facts, flagged or (), settings)))
+    else:
+        ledger, spool = ledger_of(settings), Spool(settings.home)
+        for revision in _find(ledger, uid):
+            found.append((revision, routing_of(revision, ledger, spool, settings)))
+    if as_json:
+        entries = [show.routing_json(routing, revision) for revision, routing in found]
+        print(json.dumps({"series": entries}, indent=2))
+        return
+    for which, routing in found:
+        show.routing(console, routing, settings, which)
 
 
 @command(Panel.LOOK)

@@ -1,11 +1,11 @@
-"""Objects over an association: C-STORE and C-ECHO as SCU.
+"""Objects over an association: C-STORE, N-CREATE of workitems, and C-ECHO as SCU.
 
 References
 ----------
 Storage Service Class, status codes: DICOM PS3.4, B.2.3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,10 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ml.errors import first_line
+from node.deliver.syntax import proposed_to, wanted_by
+from node.deliver.workitem import REMARKS, UPS_PUSH, create
 from node.dicom import application_entity
+from node.encoding import read_as
 from node.errors import ConfigError, DeliveryError
 from node.requestor import write_directly
 from node.settings import DeliverSettings, Destination
@@ -27,7 +30,7 @@ from node.tls import client_context, why_not
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a file goes out as it is, not decoded and encoded
 
-_WARNINGS = (0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007)
+_REMARKS = dict.fromkeys((0x0001, 0x0107, 0x0116, 0xB000, 0xB006, 0xB007), "stored with warning")
 """Stored all the same, with a remark (PS3.4, table B.2-1; PS3.7, C)."""
 
 
@@ -108,7 +111,7 @@ class Sender:
         self.ae.network_timeout = rules.timeout_s
         for sop_class in classes:
             # A context each, so that the peer's choice of one does not hide the other.
-            for syntax in syntaxes:
+            for syntax in proposed_to(peer, sop_class, syntaxes):
                 self.ae.add_requested_context(UID(sop_class), UID(syntax))
         self.association: Association | None = None
 
@@ -155,7 +158,7 @@ class Sender:
             raise DeliveryError(f"{self._where} does not answer a C-ECHO with Success")
 
     def send(self, path: Path) -> str | None:
-        """Store one object.
+        """Store one object, in the transfer syntax that the peer wants; have a workitem created.
 
         Parameters
         ----------
@@ -165,7 +168,7 @@ class Sender:
         Returns
         -------
         str, optional
-            The peer's remark where it has stored the object with a warning.
+            The peer's remark where it has the object with a warning.
 
         Raises
         ------
@@ -188,7 +191,13 @@ class Sender:
             }
             if not accepted:
                 raise NotTakenError(f"{self._where} does not accept {UID(sop_class).name}")
-            status = association.send_c_store(path if syntax in accepted else _plain(path))
+            if sop_class == UPS_PUSH:
+                status, remarks = create(association, path), REMARKS
+            else:
+                wanted = wanted_by(self.peer, sop_class) or syntax
+                is_ready = wanted == syntax and syntax in accepted
+                content = path if is_ready else _encoded(path, wanted, accepted)
+                status, remarks = association.send_c_store(content), _REMARKS
         except (OSError, RuntimeError, ValueError, AttributeError, InvalidDicomError) as error:
             raise DeliveryError(f"{path.name} cannot be sent: {first_line(error)}") from error
         code = status.get("Status")
@@ -196,18 +205,16 @@ class Sender:
             raise DeliveryError(f"{self._where} gives no answer")
         if code == 0:
             return None
-        if code in _WARNINGS:
-            return f"stored with warning 0x{code:04X}"
+        if code in remarks:
+            return f"{remarks[code]} 0x{code:04X}"
         comment = f": {status.ErrorComment}" if status.get("ErrorComment") else ""
         raise NotTakenError(f"{self._where} answers 0x{code:04X}{comment}", code)
 
 
-def _plain(path: Path) -> pydicom.Dataset:
-    """An object for a peer that does not take its transfer syntax: without compression."""
-    dataset = pydicom.dcmread(path)
-    if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        dataset.decompress(generate_instance_uid=False)
-    return dataset
+def _encoded(path: Path, wanted: UID, accepted: Collection[str]) -> pydicom.Dataset:
+    """An object in the transfer syntax that is wanted; plain for a peer that does not take that."""
+    plain = ExplicitVRLittleEndian if ExplicitVRLittleEndian in accepted else ImplicitVRLittleEndian
+    return read_as(path, wanted if wanted in accepted else plain)
 
 
 def store_files(

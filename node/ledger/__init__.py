@@ -4,7 +4,7 @@ from node.ledger.analyzing import Claim
 from node.ledger.cleaning import ENDED, Ended, Kept, Mark, RetentionRule
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.counting import Standing, Waiting
-from node.ledger.database import HINT_S
+from node.ledger.database import HINT_S, NO_ROUTE
 from node.ledger.delivering import Hold
 from node.ledger.following import Arrival, Step
 from node.ledger.ledger import Ledger, open_ledger
@@ -19,6 +19,8 @@ from node.ledger.records import (
     Outcome,
     Page,
     Place,
+    Plan,
+    Planned,
     Priority,
     Result,
     Revision,
@@ -31,6 +33,7 @@ from node.ledger.upgrading import newest_revision, revision_at
 __all__ = [
     "ENDED",
     "HINT_S",
+    "NO_ROUTE",
     "Arrival",
     "Claim",
     "Commitment",
@@ -51,6 +54,8 @@ __all__ = [
     "OwedReport",
     "Page",
     "Place",
+    "Plan",
+    "Planned",
     "Priority",
     "Reference",
     "Result",

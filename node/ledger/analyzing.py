@@ -1,14 +1,14 @@
 """What a worker that analyzes does to the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import HINT_S, WITHOUT_RESULT, Database
-from node.ledger.records import Result, Revision, State
+from node.ledger.database import HINT_S, NO_ROUTE, WITHOUT_RESULT, Database
+from node.ledger.records import Plan, Result, Revision, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
@@ -92,13 +92,28 @@ class Analyzing(Database):
         self,
         claim: Claim,
         results: Sequence[Result],
-        destinations: Sequence[str],
+        destinations: Collection[str] | Plan,
         *,
         warnings: Sequence[str],
         maxima: dict[str, float],
         flagged: Sequence[str] = (),
+        said: str | None = None,
+        unsent: str | None = None,
     ) -> bool:
         """Move a revision to reported and plan the delivery of its results.
+
+        Parameters
+        ----------
+        claim : Claim
+        results : sequence of Result
+        destinations : collection of str, or Plan
+            Where they go; names alone get everything.
+        warnings, maxima, flagged
+            As the revision has them.
+        said : str, optional
+            By which routes, for its history.
+        unsent : str, optional
+            Why nothing is sent, where that is so.
 
         Returns
         -------
@@ -115,18 +130,25 @@ class Analyzing(Database):
                     warnings=list(warnings),
                     maxima=maxima,
                     flagged=list(flagged) or None,
-                    reason=None,
-                    detail=None,
+                    reason=None if unsent is None else NO_ROUTE,
+                    detail=unsent,
                     due_at=None,
                     updated_at=now,
                 )
             )
             if moved.rowcount == 0:
                 return False
-            self.note(connection, claim.revision.id, State.REPORTED, None, now, is_news=True)
+            self.note(connection, claim.revision.id, State.REPORTED, said, now, is_news=True)
             # A notice that was not sent yet is not true any more.
             self.drop_unsent(connection, claim.revision.id)
-            self.record(connection, claim.revision.id, results, destinations, now)
+            self.record(
+                connection,
+                claim.revision.id,
+                results,
+                destinations,
+                now,
+                is_flagged=bool(flagged),
+            )
         return True
 
     def fail(self, claim: Claim, reason: str, detail: str) -> bool:

@@ -1,6 +1,6 @@
 """What assemble does to the ledger."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.database import HINT_S, MOST_AT_ONCE, Database
 from node.ledger.records import (
+    Plan,
     Priority,
     Result,
     Revision,
@@ -96,7 +97,11 @@ class Assembling(Database):
         )
 
     def explain(
-        self, revision: Revision, results: Sequence[Result], destinations: Sequence[str], said: str
+        self,
+        revision: Revision,
+        results: Sequence[Result],
+        destinations: Collection[str] | Plan,
+        said: str,
     ) -> bool:
         """Note that a revision without a result was explained, and plan to send the notice.
 

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import Database
+from node.ledger.database import NO_ROUTE, Database
 from node.ledger.records import DeliveryState, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -343,7 +343,7 @@ def _may_go(rule: RetentionRule) -> sa.ColumnElement[bool]:
 def _has_ended(revision: sa.FromClause, rule: RetentionRule) -> sa.ColumnElement[bool]:
     """Whether nothing is to be done with a revision any more, for as long as the rule says."""
     is_old = [
-        sa.and_(revision.c.state == state, revision.c.updated_at <= before)
+        sa.and_(_is_in(revision, state), revision.c.updated_at <= before)
         for state, before in rule.before.items()
     ]
     is_open = sa.exists().where(
@@ -359,3 +359,12 @@ def _has_ended(revision: sa.FromClause, rule: RetentionRule) -> sa.ColumnElement
         ),
     )
     return sa.and_(sa.or_(sa.false(), *is_old), revision.c.due_at.is_(None), ~is_open)
+
+
+def _is_in(revision: sa.FromClause, state: State) -> sa.ColumnElement[bool]:
+    """Whether a revision has ended so; what goes nowhere by the routes goes as if delivered."""
+    is_in = revision.c.state == state
+    if state is not State.DELIVERED:
+        return is_in
+    goes_nowhere = sa.func.coalesce(revision.c.reason, "") == NO_ROUTE
+    return sa.or_(is_in, sa.and_(revision.c.state == State.REPORTED, goes_nowhere))

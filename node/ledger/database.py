@@ -1,7 +1,7 @@
 """The database under the ledger, and what all steps of a series share."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from node.ledger.records import (
     Delivery,
     DeliveryState,
     Instance,
+    Plan,
     Priority,
     Result,
     Revision,
@@ -31,6 +32,25 @@ HINT_S = 5.0
 
 MOST_AT_ONCE = 500
 """Rows that one look at what is due gives at most."""
+
+FLAGGED_HEAD_START_S = 24 * 3600.0
+"""Results of a series with a finding go as if it had been ready so much earlier, seconds."""
+
+NO_ROUTE = "no-route"
+"""Why nothing of a reported revision is sent."""
+
+
+def delivery_rank(rank: float, is_flagged: bool) -> float:
+    """The rank of a revision's results: the lowest goes first.
+
+    Parameters
+    ----------
+    rank : float
+        The revision's.
+    is_flagged : bool
+        Whether something is flagged in it.
+    """
+    return rank - FLAGGED_HEAD_START_S if is_flagged else rank
 
 
 def open_database(url: str) -> sa.Engine:
@@ -137,19 +157,26 @@ class Database:
         connection: sa.Connection,
         revision_id: int,
         results: Sequence[Result],
-        destinations: Sequence[str],
+        destinations: Collection[str] | Plan,
         now: float,
+        *,
+        is_flagged: bool = False,
     ) -> None:
-        """Write down results of a revision and plan that they go to destinations."""
+        """Write down results of a revision and plan where they go.
+
+        One that was there before under another name of its file is under this one now.
+        """
         columns = schema.result.c
-        of_revision = sa.select(columns.sop_instance_uid, columns.id).where(
+        of_revision = sa.select(columns.sop_instance_uid, columns.id, columns.path).where(
             columns.revision_id == revision_id
         )
-        ids = {row.sop_instance_uid: row.id for row in connection.execute(of_revision)}
-        new = {item.sop_instance_uid: item for item in results if item.sop_instance_uid not in ids}
+        there = {row.sop_instance_uid: row for row in connection.execute(of_revision)}
+        new = {
+            item.sop_instance_uid: item for item in results if item.sop_instance_uid not in there
+        }
         if new:
-            added = connection.execute(
-                sa.insert(schema.result).returning(columns.sop_instance_uid, columns.id),
+            connection.execute(
+                sa.insert(schema.result),
                 [
                     {
                         "revision_id": revision_id,
@@ -158,41 +185,97 @@ class Database:
                         "sop_class_uid": item.sop_class_uid,
                         "sop_instance_uid": item.sop_instance_uid,
                         "path": str(item.path),
+                        "recipient": item.recipient,
                     }
                     for item in new.values()
                 ],
             )
-            ids.update({row.sop_instance_uid: row.id for row in added})
-        result_ids = [ids[item.sop_instance_uid] for item in results]
-        self.plan(connection, revision_id, result_ids, destinations, now)
+        for item in results:
+            row = there.get(item.sop_instance_uid)
+            if row is not None and row.path != str(item.path):
+                connection.execute(
+                    sa.update(schema.result).where(columns.id == row.id).values(path=str(item.path))
+                )
+        self.plan(connection, revision_id, Plan.of(results, destinations), now, is_flagged)
 
     def plan(
         self,
         connection: sa.Connection,
         revision_id: int,
-        result_ids: Sequence[int],
-        destinations: Sequence[str],
+        plan: Plan,
         now: float,
+        is_flagged: bool,
     ) -> None:
         """Plan that results go to destinations, where that is not planned yet."""
+        if not plan.deliveries:
+            return
+        columns = schema.result.c
+        of_revision = sa.select(columns.sop_instance_uid, columns.id).where(
+            columns.revision_id == revision_id
+        )
+        ids = {row.sop_instance_uid: row.id for row in connection.execute(of_revision)}
         rank = connection.execute(
             sa.select(_revision.c.rank).where(_revision.c.id == revision_id)
         ).scalar_one()
-        planned = [
-            {
-                "revision_id": revision_id,
-                "result_id": result_id,
-                "destination": destination,
-                "state": DeliveryState.PENDING,
-                "attempts": 0,
-                "next_try_at": now,
-                "rank": rank,
-            }
-            for result_id in result_ids
-            for destination in destinations
-        ]
-        if planned:
-            connection.execute(self.insert(_delivery).on_conflict_do_nothing(), planned)
+        connection.execute(
+            self.insert(_delivery).on_conflict_do_nothing(),
+            [
+                {
+                    "revision_id": revision_id,
+                    "result_id": ids[planned.sop_instance_uid],
+                    "destination": planned.destination,
+                    "follows": planned.follows,
+                    "rank": delivery_rank(rank, is_flagged),
+                    "state": DeliveryState.PENDING,
+                    "attempts": 0,
+                    "next_try_at": None if planned.follows else now,
+                    "detail": f"waits for {planned.follows}" if planned.follows else None,
+                }
+                for planned in plan.deliveries
+            ],
+        )
+        self.let_follow(connection, _delivery.c.revision_id == revision_id, now)
+
+    def let_follow(
+        self, connection: sa.Connection, which: sa.ColumnElement[bool], now: float
+    ) -> None:
+        """Send what follows a destination that has all it gets; give up what follows in vain.
+
+        Parameters
+        ----------
+        connection : sqlalchemy.Connection
+        which : sqlalchemy.ColumnElement
+            Of deliveries.
+        now : float
+            Seconds since 1970.
+        """
+        followed = _delivery.alias()
+        followers = sa.and_(schema.follows_still(_delivery), which)
+        if connection.execute(sa.select(_delivery.c.id).where(followers).limit(1)).first() is None:
+            return  # as almost always
+
+        def goes(*states: DeliveryState) -> sa.ColumnElement[bool]:
+            """Whether something that is followed is in one of some states."""
+            return sa.exists().where(
+                followed.c.revision_id == _delivery.c.revision_id,
+                followed.c.destination == _delivery.c.follows,
+                followed.c.follows.is_(None),
+                followed.c.state.in_(states),
+            )
+
+        connection.execute(
+            sa.update(_delivery)
+            .where(followers, goes(DeliveryState.FAILED))
+            .values(
+                state=DeliveryState.FAILED,
+                detail=_delivery.c.follows + " did not store the results",
+            )
+        )
+        connection.execute(
+            sa.update(_delivery)
+            .where(followers, ~goes(DeliveryState.PENDING))
+            .values(next_try_at=now, detail=None)
+        )
 
     def drop_unsent(self, connection: sa.Connection, revision_id: int) -> None:
         """Forget the deliveries of a revision that were not sent: what comes takes their place."""
@@ -275,6 +358,7 @@ class Database:
                     schema.result.c.sop_class_uid,
                     schema.result.c.sop_instance_uid,
                     schema.result.c.path,
+                    schema.result.c.recipient,
                 )
                 .join(schema.result, schema.result.c.id == _delivery.c.result_id)
                 .where(condition)
@@ -346,4 +430,5 @@ def as_result(row: Any) -> Result:
         row.sop_class_uid,
         row.sop_instance_uid,
         Path(row.path),
+        row.recipient,
     )

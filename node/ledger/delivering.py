@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from node.ledger import schema
 from node.ledger.database import MOST_AT_ONCE, Database, some
 from node.ledger.records import Delivery, DeliveryState, State
+from node.settings import Kind
 
 _revision, _delivery, _destination = schema.revision, schema.delivery, schema.destination
 _is_waiting = schema.stands(_delivery, DeliveryState.PENDING)
@@ -140,7 +141,7 @@ class Delivering(Database):
         return sa.and_(_destination.c.name == hold.destination, _destination.c.holder == hold.token)
 
     def due_deliveries(self, destination: str, limit: int = MOST_AT_ONCE) -> list[Delivery]:
-        """What waits to be sent to a destination, by the rank of its series."""
+        """What waits to be sent to a destination, the lowest rank first."""
         return self.select_deliveries(
             sa.and_(
                 _is_waiting,
@@ -152,7 +153,9 @@ class Delivering(Database):
         )
 
     def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> list[int]:
-        """Note that a destination has stored objects; the last one makes a revision delivered.
+        """Note that a destination has taken objects; the last one makes a revision delivered.
+
+        A workitem is created there, and not stored: no commitment is asked for it.
 
         Parameters
         ----------
@@ -164,15 +167,25 @@ class Delivering(Database):
         list of int
             Ids of the revisions that are delivered now.
         """
-        return self._settle(deliveries, state=DeliveryState.SENT, next_try_at=None)
+        settled = [
+            (
+                delivery,
+                remark,
+                DeliveryState.CREATED
+                if delivery.result.kind == Kind.WORKITEM
+                else DeliveryState.SENT,
+            )
+            for delivery, remark in deliveries
+        ]
+        return self._settle(settled, next_try_at=None)
 
     def try_again(self, delivery: Delivery, at: float, detail: str) -> None:
         """Note that an object was not taken and when to send it again, seconds since 1970."""
-        self._settle([(delivery, detail)], next_try_at=at)
+        self._settle([(delivery, detail, DeliveryState.PENDING)], next_try_at=at)
 
     def give_up(self, delivery: Delivery, detail: str) -> None:
         """Note that an object is not sent any more until somebody says `retry`."""
-        self._settle([(delivery, detail)], state=DeliveryState.FAILED, next_try_at=None)
+        self._settle([(delivery, detail, DeliveryState.FAILED)], next_try_at=None)
 
     def give_up_older(self, destination: str, since: float, detail: str) -> int:
         """Give up what was tried first before a time, seconds since 1970; how much it was."""
@@ -186,6 +199,9 @@ class Delivering(Database):
                 )
                 .values(state=DeliveryState.FAILED, next_try_at=None, detail=detail)
             )
+            if done.rowcount:
+                follows_it = _delivery.c.follows == destination
+                self.let_follow(connection, follows_it, self.clock())
         return done.rowcount
 
     def make_again(self, revision_id: int, detail: str) -> bool:
@@ -207,6 +223,8 @@ class Delivering(Database):
                 )
                 .values(
                     state=State.READY,
+                    reason=None,
+                    detail=None,
                     updated_at=now,
                     due_at=now,
                     rank=now - _revision.c.head_start,
@@ -220,13 +238,13 @@ class Delivering(Database):
         return True
 
     def _settle(
-        self, deliveries: Sequence[tuple[Delivery, str | None]], **values: Any
+        self, deliveries: Sequence[tuple[Delivery, str | None, DeliveryState]], **values: Any
     ) -> list[int]:
         now = self.clock()
-        by_detail: dict[str | None, list[int]] = defaultdict(list)
-        for delivery, detail in deliveries:
-            by_detail[detail].append(delivery.id)
-        revision_ids = sorted({delivery.revision_id for delivery, _ in deliveries})
+        alike: dict[tuple[str | None, DeliveryState], list[int]] = defaultdict(list)
+        for delivery, detail, state in deliveries:
+            alike[detail, state].append(delivery.id)
+        revision_ids = sorted({delivery.revision_id for delivery, _, _ in deliveries})
         is_open = sa.exists().where(
             _delivery.c.revision_id == _revision.c.id,
             _delivery.c.state.in_([DeliveryState.PENDING, DeliveryState.FAILED]),
@@ -241,7 +259,7 @@ class Delivering(Database):
                     .order_by(_revision.c.id)  # or two wait for each other
                     .with_for_update()
                 )
-            for detail, delivery_ids in by_detail.items():
+            for (detail, state), delivery_ids in alike.items():
                 for ids in some(delivery_ids):
                     connection.execute(
                         sa.update(_delivery)
@@ -250,10 +268,12 @@ class Delivering(Database):
                             attempts=_delivery.c.attempts + 1,
                             first_tried_at=sa.func.coalesce(_delivery.c.first_tried_at, now),
                             detail=detail,
+                            state=state,
                             **values,
                         )
                     )
             for ids in some(revision_ids):
+                self.let_follow(connection, _delivery.c.revision_id.in_(ids), now)
                 moved = connection.execute(
                     sa.update(_revision)
                     .where(_revision.c.id.in_(ids), _revision.c.state == State.REPORTED, ~is_open)

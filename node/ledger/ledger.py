@@ -1,6 +1,6 @@
 """The ledger as a whole; each of its methods is one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -10,7 +10,7 @@ from node.ledger.assembling import Assembling, ranked
 from node.ledger.cleaning import Cleaning
 from node.ledger.committing import Committing
 from node.ledger.counting import Counting
-from node.ledger.database import open_database
+from node.ledger.database import NO_ROUTE, delivery_rank, open_database
 from node.ledger.delivering import Delivering
 from node.ledger.following import Following
 from node.ledger.listing import Listing
@@ -18,9 +18,9 @@ from node.ledger.looking import Looking
 from node.ledger.notifying import Notifying
 from node.ledger.receiving import Receiving
 from node.ledger.reconciling import Reconciling
-from node.ledger.records import DeliveryState, Revision, State
+from node.ledger.records import DeliveryState, Plan, Revision, State
 
-_delivery = schema.delivery
+_delivery, _revision = schema.delivery, schema.revision
 
 
 class Ledger(
@@ -39,8 +39,14 @@ class Ledger(
 ):
     """The state of every series, with what each station does to it."""
 
-    def retry(self, revision: Revision, destinations: Sequence[str]) -> bool:
+    def retry(self, revision: Revision, destinations: Collection[str] | Plan) -> bool:
         """Begin again with what has failed, was skipped, or was not delivered.
+
+        Parameters
+        ----------
+        revision : Revision
+        destinations : collection of str, or Plan
+            Where results that are there go by now; names alone get everything.
 
         Returns
         -------
@@ -67,13 +73,10 @@ class Ledger(
             )
         if revision.state is not State.REPORTED:
             return False
+        plan = Plan.of(self.results(revision), destinations)
+        rank = delivery_rank(now - revision.priority.head_start_s, bool(revision.flagged))
         with self.engine.begin() as connection:
-            results = connection.execute(
-                sa.select(schema.result.c.id)
-                .where(schema.result.c.revision_id == revision.id)
-                .order_by(schema.result.c.id)
-            ).scalars()
-            self.plan(connection, revision.id, list(results), destinations, now)
+            self.plan(connection, revision.id, plan, now, bool(revision.flagged))
             again = connection.execute(
                 sa.update(_delivery)
                 .where(
@@ -82,14 +85,22 @@ class Ledger(
                 )
                 .values(
                     state=DeliveryState.PENDING,
-                    next_try_at=now,
+                    next_try_at=sa.case((_delivery.c.follows.is_(None), now)),
+                    detail=sa.func.coalesce("waits for " + _delivery.c.follows, _delivery.c.detail),
                     first_tried_at=None,
-                    rank=now - revision.priority.head_start_s,
+                    rank=rank,
                 )
                 .returning(_delivery.c.destination)
             )
             waiting = set(again.scalars())
-            self.wake(connection, waiting)
+            if waiting:
+                self.let_follow(connection, _delivery.c.revision_id == revision.id, now)
+                self.wake(connection, waiting)
+                connection.execute(
+                    sa.update(_revision)
+                    .where(_revision.c.id == revision.id, _revision.c.reason == NO_ROUTE)
+                    .values(reason=None, detail=None)
+                )
         return bool(waiting)
 
 

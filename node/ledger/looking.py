@@ -56,6 +56,18 @@ class Looking(Database):
             ).all()
         return [as_instance(row, revision) for row in rows]
 
+    def senders(self, revision: Revision) -> tuple[str, ...]:
+        """AE titles that brought the instances of a revision, the first first."""
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(_instance.c.sender)
+                .join(_revision, _revision.c.series_id == _instance.c.series_id)
+                .where(_revision.c.id == revision.id, counts_for(_revision, _instance))
+                .group_by(_instance.c.sender)
+                .order_by(sa.func.min(_instance.c.id))
+            )
+            return tuple(rows.scalars())
+
     def replaced(self, revision: Revision) -> int:
         """How many instances came again with other content, up to a revision."""
         newer = _instance.alias()
@@ -128,7 +140,11 @@ class Looking(Database):
         return [as_result(row) for row in rows]
 
     def predecessor(
-        self, revision: Revision, kind: str, interim: str | None = None
+        self,
+        revision: Revision,
+        kind: str,
+        interim: str | None = None,
+        sop_class_uid: str | None = None,
     ) -> Result | None:
         """The last result of a kind that the series had before this revision was reported.
 
@@ -139,8 +155,14 @@ class Looking(Database):
             Of results of earlier revisions.
         interim : str, optional
             Of results that stood for a report, in this revision too.
+        sop_class_uid : str, optional
+            Rather one of this class than a later one of another.
         """
         before = _revision.alias()
+        is_of_another = sa.and_(
+            schema.result.c.kind == kind, schema.result.c.sop_class_uid != sop_class_uid
+        )
+        others_last = [] if sop_class_uid is None else [sa.case((is_of_another, 1), else_=0)]
         with self.reading() as connection:
             row = connection.execute(
                 sa.select(schema.result)
@@ -154,7 +176,7 @@ class Looking(Database):
                         schema.result.c.kind == interim,
                     ),
                 )
-                .order_by(schema.result.c.id.desc())
+                .order_by(*others_last, schema.result.c.id.desc())
                 .limit(1)
             ).first()
         return None if row is None else as_result(row)

@@ -1,5 +1,6 @@
 """The states of things, and the values that the ledger gives out."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
     COMMITTED = "committed"
+    CREATED = "created"
     FAILED = "failed"
 
 
@@ -221,13 +223,65 @@ class Event:
 
 @dataclass(frozen=True)
 class Result:
-    """A result object of a revision; its path is relative to the spool's results."""
+    """A result object of a revision; its path is relative to the spool's results.
+
+    Parameters
+    ----------
+    kind, series_instance_uid, sop_class_uid, sop_instance_uid : str
+    path : pathlib.Path
+    recipient : str, optional
+        The only destination that it is for.
+    """
 
     kind: str
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uid: str
     path: Path
+    recipient: str | None = None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A result that is to go to a destination.
+
+    Parameters
+    ----------
+    sop_instance_uid : str
+        Of the result.
+    destination : str
+    follows : str, optional
+        It goes once all that goes to this destination is stored there.
+    """
+
+    sop_instance_uid: str
+    destination: str
+    follows: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which results of a revision go where."""
+
+    deliveries: tuple[Planned, ...] = ()
+
+    @classmethod
+    def of(cls, results: Iterable[Result], destinations: "Collection[str] | Plan") -> "Plan":
+        """A plan as it is; names of destinations: each gets everything."""
+        if isinstance(destinations, Plan):
+            return destinations
+        return cls(
+            tuple(
+                Planned(result.sop_instance_uid, destination)
+                for result in results
+                for destination in destinations
+            )
+        )
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Each that something goes to, once."""
+        return tuple(dict.fromkeys(planned.destination for planned in self.deliveries))
 
 
 @dataclass(frozen=True)

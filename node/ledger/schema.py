@@ -5,7 +5,8 @@ have stood still too long. The sweeper looks for these alone, so its work grows
 with what is under way and not with what was ever seen.
 
 `rank` says who goes first: the time at which a revision became ready, less the head start
-that its priority gives it, seconds. The lowest goes first.
+that its priority gives it, seconds. The lowest goes first. Results have the rank of their
+revision, less a head start of their own where something is flagged.
 """
 
 from typing import Any
@@ -115,8 +116,11 @@ result = sa.Table(
     sa.Column("sop_class_uid", UID, nullable=False),
     sa.Column("sop_instance_uid", UID, nullable=False),
     sa.Column("path", sa.Text, nullable=False),
+    sa.Column("recipient", sa.String(64)),
 )
 
+# What is to be sent. One that `follows` a destination waits, without a time, until what goes
+# there is stored.
 delivery = sa.Table(
     "delivery",
     metadata,
@@ -124,6 +128,7 @@ delivery = sa.Table(
     sa.Column("revision_id", sa.ForeignKey("revision.id"), nullable=False),
     sa.Column("result_id", sa.ForeignKey("result.id"), nullable=False),
     sa.Column("destination", sa.String(64), nullable=False),
+    sa.Column("follows", sa.String(64)),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("first_tried_at", Seconds),
@@ -205,6 +210,13 @@ def stands_apart(table: sa.FromClause) -> sa.ColumnElement[bool]:
     return table.c.state.in_(words)
 
 
+def follows_still(table: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Whether a delivery waits until what it follows is stored."""
+    return sa.and_(
+        table.c.follows.is_not(None), stands(table, "pending"), table.c.next_try_at.is_(None)
+    )
+
+
 def _index_where(where: sa.ColumnElement[bool], name: str, *columns: sa.Column[Any]) -> None:
     """An index of the few rows that something is to be done with, however many are done.
 
@@ -260,6 +272,7 @@ _index_where(
     delivery.c.rank,
     delivery.c.id,
 )
+_index_where(follows_still(delivery), "delivery_following", delivery.c.revision_id)
 _index_where(
     stands(delivery, "failed"),
     "delivery_given_up",

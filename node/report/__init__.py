@@ -13,6 +13,7 @@ The way of a judgement through this package::
     evidence_map.py where on a slice the evidence lies, as secondary captures
     key_objects.py  the flagged slices as key objects
     presentation.py the flagged slices as a viewer is to present them
+    workitem.py     what asks a worklist to look at a series
     files.py        to disk, whole or not at all
     check.py        read back and looked at: what fails is held, not sent
 
@@ -21,23 +22,21 @@ and time write the same bytes.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import Dataset
 
 from ml.series import Volume
 from node.judgement import Judgement
 from node.report.capture import build_captures, capture_numbers, save_overlays
-from node.report.check import check
+from node.report.check import check, check_workitem
 from node.report.errors import ReportError, ResultHeld
 from node.report.evidence_map import build_evidence_maps
 from node.report.files import write
-from node.report.identity import Kind
 from node.report.key_objects import build_key_objects
 from node.report.origin import Basis, Origin, Unjudged
 from node.report.presentation import build_presentation_states
@@ -48,7 +47,9 @@ from node.report.sr import (
     build_slice_report,
     build_text_report,
 )
-from node.settings import ReportSettings
+from node.report.workitem import build_workitem
+from node.routing import Workitem
+from node.settings import Kind, ReportForm, ReportSettings
 
 if TYPE_CHECKING:  # at run time it would bring PyTorch
     from ml.evidence import Evidence
@@ -80,6 +81,8 @@ def build(
     *,
     settings: ReportSettings | None = None,
     evidence: "Sequence[Evidence]" = (),
+    further: Mapping[ReportForm, Mapping[Kind, ResultReference]] | None = None,
+    workitems: Sequence[Workitem] = (),
     revision: int = 1,
     predecessors: Mapping[Kind, ResultReference] | None = None,
     created: datetime,
@@ -100,6 +103,11 @@ def build(
         Which results there are to be, and in what form.
     evidence : sequence of Evidence
         Where on slices the evidence lies, for the maps of it.
+    further : mapping, optional
+        Other SR classes that there are to be measurement reports in, each with what it
+        replaces, as `predecessors`.
+    workitems : sequence of Workitem
+        What recipients that keep worklists are to be asked to look at.
     revision : int
         From 1; grows when the series is judged again with more instances.
     predecessors : mapping, optional
@@ -110,7 +118,7 @@ def build(
     Returns
     -------
     list of ResultObject
-        The structured reports, then the secondary captures from foot to head.
+        The structured reports, then the secondary captures from foot to head; workitems last.
 
     Raises
     ------
@@ -121,22 +129,31 @@ def build(
     origin = Origin.of(judgement, volume, sources)
     settings = settings or ReportSettings()
 
-    def reports() -> Iterator[tuple[Kind, str, Dataset]]:
-        form, before = settings.structured_report, predecessors or {}
-        builders: list[tuple[Kind, str, Callable[..., FileDataset]]] = [
-            (Kind.STRUCTURED_REPORT, "sr.dcm", partial(build_findings_report, form=form)),
-            (Kind.SLICE_REPORT, "slices.dcm", partial(build_slice_report, form=form)),
-        ]
-        if settings.text_report:
-            builders.append((Kind.TEXT_REPORT, "text.dcm", build_text_report))
-        for kind, name, build_report in builders:
-            yield (
-                kind,
-                name,
-                build_report(
-                    origin, revision=revision, predecessor=before.get(kind), created=created
-                ),
+    def measured(
+        form: ReportForm, before: Mapping[Kind, ResultReference], suffix: str = ""
+    ) -> Iterator[tuple[Kind, str, Dataset]]:
+        for kind, name, build_report in (
+            (Kind.STRUCTURED_REPORT, "sr", build_findings_report),
+            (Kind.SLICE_REPORT, "slices", build_slice_report),
+        ):
+            report = build_report(
+                origin, form, revision=revision, predecessor=before.get(kind), created=created
             )
+            yield kind, f"{name}{suffix}.dcm", report
+
+    def reports() -> Iterator[tuple[Kind, str, Dataset]]:
+        before = predecessors or {}
+        yield from measured(settings.structured_report, before)
+        if settings.text_report:
+            text = build_text_report(
+                origin,
+                revision=revision,
+                predecessor=before.get(Kind.TEXT_REPORT),
+                created=created,
+            )
+            yield Kind.TEXT_REPORT, "text.dcm", text
+        for form, before_form in (further or {}).items():
+            yield from measured(form, before_form, f"-{form}")
 
     def others() -> Iterator[tuple[Kind, str, Dataset]]:
         for name, capture in build_captures(origin, settings, revision=revision, created=created):
@@ -156,7 +173,23 @@ def build(
 
     # The reports first: without them nothing else is drawn.
     kept = [_kept(*item, folder, origin) for item in reports()]
-    return [*kept, *_kept_meanwhile(others(), folder, origin)]
+    kept += _kept_meanwhile(others(), folder, origin)
+    for workitem in workitems:
+        dataset = build_workitem(origin, workitem, kept, revision=revision, created=created)
+        path = folder / f"ups-{workitem.recipient}.dcm"
+        write(dataset, path)
+        check_workitem(path, dataset, origin)
+        kept.append(
+            ResultObject(
+                Kind.WORKITEM,
+                str(dataset.SOPClassUID),
+                str(dataset.SOPInstanceUID),
+                path,
+                origin.series_instance_uid,
+                workitem.recipient,
+            )
+        )
+    return kept
 
 
 def build_notice(

@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from ml.series import Slice, Volume
+from node import encoding
 from node.judgement import Judgement
 from node.report import codes
 from node.report.header import (
@@ -41,11 +42,10 @@ from node.report.header import (
     new_result,
     plain,
 )
-from node.report.identity import Kind
 from node.report.orientation import Edges
 from node.report.origin import Origin
 from node.report.picture.series import SeriesPictures
-from node.settings import CaptureForm, Compression, ReportSettings
+from node.settings import CaptureForm, Compression, Kind, ReportSettings
 
 _SINGLE_FRAME = Series(
     Kind.SECONDARY_CAPTURE,
@@ -284,11 +284,8 @@ def fill_pixels(capture: FileDataset, picture: np.ndarray) -> None:
 def compress(capture: FileDataset, compression: Compression) -> None:
     """Compress a capture without loss (PS3.5, A.4)."""
     syntax = _TRANSFER_SYNTAXES.get(compression)
-    if syntax is None:
-        return
-    if syntax == JPEG2000Lossless:  # the reversible colour transform (PS3.5, A.4.4)
-        capture.PhotometricInterpretation = "YBR_RCT"
-    capture.compress(syntax, generate_instance_uid=False)
+    if syntax is not None:
+        encoding.compress(capture, syntax)
 
 
 def _source_image(header: Dataset, image: Slice) -> Dataset:

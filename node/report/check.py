@@ -5,6 +5,7 @@ built the result: at the file, against the headers of the source and the tables
 of the standard. Messages name attributes, never their values.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pydicom
@@ -17,6 +18,7 @@ from node.report.check_content import CONTENT, check_content
 from node.report.errors import ResultHeld
 from node.report.header import COPIED, NOT_FOR_CLINICAL_USE, readable
 from node.report.origin import Basis
+from node.report.workitem import COPIED as WORKITEM_COPIED
 
 _SAME_AS_BUILT = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality")
 
@@ -60,6 +62,27 @@ def check(path: Path, built: Dataset, basis: Basis) -> None:
         raise ResultHeld(f"{path.name}: {complaint}")
 
 
+def check_workitem(path: Path, built: Dataset, basis: Basis) -> None:
+    """Read a workitem back: it belongs to no series and carries nothing but its attributes.
+
+    Raises
+    ------
+    ResultHeld
+        With the first thing that is wrong.
+    """
+    try:
+        read = pydicom.dcmread(path)
+        complaint = _patient_and_study(read, basis, WORKITEM_COPIED)
+        if complaint is None and read.to_json_dict() != built.to_json_dict():
+            complaint = "what was written is not what was built"
+        if complaint is None and NOT_FOR_CLINICAL_USE not in read.ProcedureStepLabel:
+            complaint = f"ProcedureStepLabel does not say {NOT_FOR_CLINICAL_USE!r}"
+    except Exception as error:  # parsers raise what they like, and may quote the patient
+        complaint = f"does not read back ({type(error).__name__})"
+    if complaint is not None:
+        raise ResultHeld(f"{path.name}: {complaint}")
+
+
 def _identity(read: Dataset, built: Dataset, basis: Basis) -> str | None:
     """Whether a result is the object that was built, and one of its own."""
     for keyword in _SAME_AS_BUILT:
@@ -93,11 +116,11 @@ def _whole(read: Dataset, built: Dataset) -> str | None:
     return None
 
 
-def _patient_and_study(read: Dataset, basis: Basis) -> str | None:
+def _patient_and_study(read: Dataset, basis: Basis, copied: Sequence[str] = COPIED) -> str | None:
     """Whether patient and study are those of the source, attribute by attribute."""
     if read.get("StudyInstanceUID") != basis.study_instance_uid:
         return "StudyInstanceUID differs from the source"
-    for keyword in COPIED:
+    for keyword in copied:
         source = readable(basis.template, keyword)
         value = None if source is None or source.is_empty else source.value
         found = None if keyword not in read or read[keyword].is_empty else read[keyword].value

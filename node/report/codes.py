@@ -102,3 +102,6 @@ PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 
 # CID 7202, for Source Image Sequence (PS3.3, C.12.4).
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")
+
+# CID 9231, what a workitem asks for.
+INTERPRETATION = Code("110005", "DCM", "Interpretation")

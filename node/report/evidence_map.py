@@ -18,11 +18,10 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from node.report.capture import capture_numbers, compress, fill_capture, fill_pixels
 from node.report.errors import ReportError
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, new_result, plain
-from node.report.identity import Kind
 from node.report.orientation import Edges
 from node.report.origin import Origin
 from node.report.picture.heat import NOT_A_SEGMENTATION, draw_evidence
-from node.settings import ReportSettings
+from node.settings import Kind, ReportSettings
 
 if TYPE_CHECKING:  # at run time it would bring PyTorch
     from ml.evidence import Evidence

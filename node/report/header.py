@@ -21,8 +21,9 @@ from pydicom.valuerep import VR
 
 from node.judgement import Model
 from node.report import codes
-from node.report.identity import Kind, instance_uid, series_uid
+from node.report.identity import instance_uid, series_uid
 from node.report.origin import Basis
+from node.settings import Kind
 
 MANUFACTURER = "ichnode"
 
@@ -138,7 +139,7 @@ def new_result(
     result = FileDataset("", {}, preamble=bytes(128), file_meta=meta)
 
     _copy_patient_and_study(source, result)
-    created = _in_zone_of(source, result, created)
+    created = in_zone_of(source, result, created)
     date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
 
     # SOP Common Module (PS3.3, C.12.1)
@@ -236,7 +237,7 @@ def _copy_patient_and_study(source: Dataset, target: Dataset) -> None:
         target.DeidentificationMethod = "not stated in the source"
 
 
-def _in_zone_of(source: Dataset, target: Dataset, created: datetime) -> datetime:
+def in_zone_of(source: Dataset, target: Dataset, created: datetime) -> datetime:
     """The time in the zone that every date of the source is in (PS3.3, C.12.1.1.7)."""
     offset = str(source.get("TimezoneOffsetFromUTC") or "")
     sign, digits = offset[:1], offset[1:]

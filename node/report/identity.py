@@ -11,26 +11,13 @@ UUIDs as UIDs under the root 2.25: DICOM PS3.5, B.2. Name-based UUIDs: RFC 9562,
 """
 
 import uuid
-from enum import StrEnum
 from typing import Protocol
 
 from node.judgement import Model
+from node.settings import Kind
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "ichnode.results")
 """Ours alone; another name would give every result another UID."""
-
-
-class Kind(StrEnum):
-    """What a result object is."""
-
-    STRUCTURED_REPORT = "sr"
-    SLICE_REPORT = "slices"
-    TEXT_REPORT = "text"
-    SECONDARY_CAPTURE = "sc"
-    KEY_OBJECTS = "ko"
-    PRESENTATION_STATE = "pr"
-    EVIDENCE_MAP = "map"
-    NOTICE = "notice"
 
 
 class Subject(Protocol):

@@ -13,11 +13,11 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage
 
 from node.report import codes
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, new_result, plain
-from node.report.identity import Kind
 from node.report.origin import Origin
 from node.report.sr.content import image
 from node.report.sr.document import fill, references, remark
 from node.report.sr.words import conclusion
+from node.settings import Kind
 
 SERIES = Series(
     Kind.KEY_OBJECTS,

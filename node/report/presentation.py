@@ -21,9 +21,9 @@ from pydicom.valuerep import format_number_as_ds
 from ml.series import Slice
 from ml.windows import BRAIN
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, copy_filled, new_result
-from node.report.identity import Kind
 from node.report.origin import Origin
 from node.report.sr.words import flagged_for, percent
+from node.settings import Kind
 
 SERIES = Series(
     Kind.PRESENTATION_STATE,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.report.identity import Kind
+from node.settings import Kind
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class ResultObject:
         Its file.
     series_instance_uid : str
         The series it belongs to.
+    recipient : str, optional
+        Name of the only destination that it is for.
     """
 
     kind: Kind
@@ -42,6 +44,7 @@ class ResultObject:
     sop_instance_uid: str
     path: Path
     series_instance_uid: str
+    recipient: str | None = None
 
     @property
     def reference(self) -> ResultReference:

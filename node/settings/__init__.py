@@ -6,6 +6,8 @@ audit.py        [audit]: where the audit trail goes
 condition.py    which series something is for, in [[routes]] and [[priorities]]
 destination.py  [[destinations]]: who results are sent to
 log.py          [log]: what the parts of a node write to stderr
+route.py        [[routes]]: which results go where
+kind.py         the kinds of objects that are made of a series
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 priority.py     [[priorities]]: which series go before others
@@ -21,14 +23,16 @@ The defaults run on one machine with nothing else installed.
 
 from node.settings.audit import AuditSettings
 from node.settings.condition import Condition
-from node.settings.destination import Destination
+from node.settings.destination import Destination, TransferSyntax
 from node.settings.eligibility import EligibilitySettings
+from node.settings.kind import IN_FORMS, Kind
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
 from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
 from node.settings.priority import ROUTINE, PriorityRule
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
 from node.settings.retention import RetentionSettings
+from node.settings.route import SENDER, Flagged, Route
 from node.settings.sections import (
     AnalyzeSettings,
     AssembleSettings,
@@ -43,7 +47,9 @@ from node.settings.web import WebSettings
 from node.settings.whole import Settings
 
 __all__ = [
+    "IN_FORMS",
     "ROUTINE",
+    "SENDER",
     "AnalyzeSettings",
     "AssembleSettings",
     "AuditSettings",
@@ -57,6 +63,8 @@ __all__ = [
     "Detail",
     "DicomSettings",
     "EligibilitySettings",
+    "Flagged",
+    "Kind",
     "LedgerSettings",
     "LogForm",
     "LogLevel",
@@ -71,10 +79,12 @@ __all__ = [
     "ReportForm",
     "ReportSettings",
     "RetentionSettings",
+    "Route",
     "Settings",
     "SmtpSettings",
     "TLSSettings",
     "TakesTLS",
+    "TransferSyntax",
     "Way",
     "WebSettings",
     "load_settings",

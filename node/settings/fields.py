@@ -31,6 +31,24 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+class Misfit(ValueError):
+    """A key that is at odds with another one.
+
+    Parameters
+    ----------
+    location : tuple of str and int
+        The key, with the tables that it is in.
+    got : object
+    takes : str
+        What it takes, beginning with that word.
+    """
+
+    def __init__(self, location: tuple[str | int, ...], got: object, takes: str) -> None:
+        super().__init__(takes)
+        self.location = location
+        self.got = got
+
+
 class Section(BaseModel):
     """A table of the configuration: no key but its own, nothing changes once read."""
 

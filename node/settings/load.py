@@ -14,7 +14,9 @@ from pydantic_settings import SettingsError
 
 from node.errors import ConfigError
 from node.settings.destination import Destination
+from node.settings.fields import Misfit
 from node.settings.notify import NotifyRule
+from node.settings.route import Route
 from node.settings.security import Peer
 from node.settings.whole import ENV_PREFIX, Settings
 
@@ -23,6 +25,7 @@ DEFAULT_FILE = Path("ichnode.toml")
 
 _ROWS: dict[str, type[BaseModel]] = {
     "destinations": Destination,
+    "routes": Route,
     "peers": Peer,
     "notify": NotifyRule,
 }
@@ -120,6 +123,9 @@ def _variable(location: list[Any], environ: Mapping[str, str]) -> str | None:
 def _one_line(error: ValidationError, path: Path | None) -> str:
     first = error.errors()[0]
     location = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    got, misfit = first["input"], first.get("ctx", {}).get("error")
+    if isinstance(misfit, Misfit):
+        location, got = [*location, *misfit.location], misfit.got
     key = ".".join(str(part) for part in location)
     is_missing = first["type"] == "missing"  # then what it is missing in tells the source
     variable = _variable(location[:-1] if is_missing else location, os.environ)
@@ -129,7 +135,7 @@ def _one_line(error: ValidationError, path: Path | None) -> str:
         return f"{where}: unknown key {key}{_hint(str(location[-1]), known)}"
     if is_missing:
         return f"{where}: {key} is missing"
-    return f"{where}: {key}: got {_shown(location, first['input'])}, {takes(error)}"
+    return f"{where}: {key}: got {_shown(location, got)}, {takes(error)}"
 
 
 def takes(error: ValidationError) -> str:

@@ -96,12 +96,20 @@ def _tables(
         else:
             is_required = key in schema.get("required", ())
             whole = {**field, "items": definition or items} if items else {**definition, **field}
+            if "anyOf" in field:
+                whole["anyOf"] = [_resolved(option, definitions) for option in field["anyOf"]]
             keys.append(_key(key, whole, is_required=is_required))
     about = schema.get("description", "").partition("\n")[0]
     keys.sort(key=lambda key: not key.is_required)
     yield Table(name, is_list, about, tuple(keys))
     for name_, definition, many in inner:
         yield from _tables(definition, definitions, name_, is_list=many)
+
+
+def _resolved(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A field with what it refers to."""
+    found: dict[str, Any] = definitions.get(field.get("$ref", "").rpartition("/")[2], field)
+    return found
 
 
 def _key(name: str, field: dict[str, Any], *, is_required: bool) -> Key:

@@ -14,6 +14,18 @@ class ReportForm(StrEnum):
     COMPREHENSIVE = "comprehensive"
     ENHANCED = "enhanced"
 
+    @property
+    def sop_class_uid(self) -> str:
+        """As the standard names it (PS3.4, B.5); pydicom, which knows it, takes long to import."""
+        return f"1.2.840.10008.5.1.4.1.1.88.{_SOP_CLASSES[self]}"
+
+
+_SOP_CLASSES = {
+    ReportForm.COMPREHENSIVE_3D: 34,
+    ReportForm.COMPREHENSIVE: 33,
+    ReportForm.ENHANCED: 22,
+}
+
 
 class CaptureForm(StrEnum):
     """SOP class of the secondary captures."""

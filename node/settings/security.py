@@ -84,12 +84,17 @@ class Peer(TakesTLS):
     host: str | None = Field(
         None,
         min_length=1,
-        description="its address, for storage commitment reports to it",
+        description="its address, for storage commitment reports and results that go back",
         examples=["10.0.1.7"],
     )
     port: Port | None = Field(
         None, description="its port; absent: it is never called", examples=[104]
     )
+
+    @property
+    def is_callable(self) -> bool:
+        """Whether its address is known."""
+        return self.host is not None and self.port is not None
 
 
 class ClientCertificates(StrEnum):

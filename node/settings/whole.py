@@ -2,19 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.settings.audit import AuditSettings
 from node.settings.destination import Destination
 from node.settings.eligibility import EligibilitySettings
+from node.settings.fields import Misfit
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
 from node.settings.priority import PriorityRule
 from node.settings.report import ReportSettings
 from node.settings.retention import RetentionSettings
+from node.settings.route import SENDER, Route, misfits
 from node.settings.sections import (
     AnalyzeSettings,
     AssembleSettings,
@@ -24,12 +26,12 @@ from node.settings.sections import (
     LedgerSettings,
     ModelSettings,
 )
-from node.settings.security import Peer
+from node.settings.security import Peer, TakesTLS
 from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
 
-N = TypeVar("N", Destination, NotifyRule, PriorityRule)
+N = TypeVar("N", Destination, NotifyRule, PriorityRule, Route)
 
 
 def _default_home() -> Path:
@@ -55,6 +57,7 @@ class Settings(BaseSettings):
     )
     dicom: DicomSettings = DicomSettings()
     destinations: tuple[Destination, ...] = ()
+    routes: tuple[Route, ...] = ()
     peers: tuple[Peer, ...] = ()
     assemble: AssembleSettings = AssembleSettings()
     eligibility: EligibilitySettings = EligibilitySettings()
@@ -77,7 +80,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("destinations", "priorities", "notify")
+    @field_validator("destinations", "routes", "priorities", "notify")
     @classmethod
     def _distinct(cls, value: tuple[N, ...]) -> tuple[N, ...]:
         names = [item.name for item in value]
@@ -93,6 +96,26 @@ class Settings(BaseSettings):
         if len(set(names)) != len(names) or len(set(titles)) != len(titles):
             raise ValueError("takes each name and each ae_title once")
         return value
+
+    @model_validator(mode="after")
+    def _routes_lead_somewhere(self) -> Self:
+        titles = [d.ae_title for d in self.destinations]
+        titles += [peer.ae_title for peer in self.peers if peer.is_callable]
+        for misfit in misfits(self.routes, self.destinations, titles, self.report):
+            raise misfit
+        if not self.sends_back:
+            return self
+        for number, destination in enumerate(self.destinations):
+            if destination.name == SENDER:
+                wanted = f"takes another name: in [[routes]] {SENDER} is who sent a series"
+                raise Misfit(("destinations", number, "name"), SENDER, wanted)
+        addresses = {d.name: (d.host, d.port) for d in self.destinations}
+        for number, peer in enumerate(self.peers):
+            address = addresses.get(peer.name, (peer.host, peer.port))
+            if peer.is_callable and address != (peer.host, peer.port):
+                wanted = "takes another name than a destination with another address"
+                raise Misfit(("peers", number, "name"), peer.name, wanted)
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -111,10 +134,52 @@ class Settings(BaseSettings):
         """SQLAlchemy's URL of the ledger."""
         return self.ledger.url or f"sqlite:///{self.home / 'ledger.sqlite'}"
 
+    @property
+    def sends_back(self) -> bool:
+        """Whether results may go back to who sent a series."""
+        if not self.routes:
+            return not self.destinations
+        return any(SENDER in route.to for route in self.routes)
+
+    @property
+    def recipients(self) -> tuple[Destination, ...]:
+        """Whoever may be sent something: destinations, and senders that are sent results back."""
+        found = {destination.name: destination for destination in self.destinations}
+        for peer in self.peers if self.sends_back else ():
+            if (recipient := self.recipient(peer.ae_title)) is not None:
+                found.setdefault(recipient.name, recipient)
+        return tuple(found.values())
+
+    def recipient(self, ae_title: str) -> Destination | None:
+        """Where results go back to a sender: its own address, or that of a destination.
+
+        A system that is both is the destination; None where no address of it is known.
+        """
+        peer = self.peer(ae_title)
+        if peer is not None and peer.is_callable:
+            at = (peer.host, peer.port)
+            same = (
+                d
+                for d in self.destinations
+                if (d.host, d.port) == at and (d.name == peer.name or d.ae_title == peer.ae_title)
+            )
+            return next(same, None) or _as_destination(peer)
+        return next((d for d in self.destinations if d.ae_title == ae_title.strip()), None)
+
     def destination(self, name: str) -> Destination | None:
-        """The destination of that name."""
-        return next((d for d in self.destinations if d.name == name), None)
+        """The destination of that name, or the peer that results go back to."""
+        found = next((d for d in self.destinations if d.name == name), None)
+        if found is not None:
+            return found
+        peer = next((p for p in self.peers if p.name == name and p.is_callable), None)
+        return None if peer is None else _as_destination(peer)
 
     def peer(self, ae_title: str) -> Peer | None:
         """The peer that calls itself by an AE title."""
         return next((p for p in self.peers if p.ae_title == ae_title.strip()), None)
+
+
+def _as_destination(peer: Peer) -> Destination:
+    """A peer that results go back to, as one that is sent something."""
+    called = peer.model_dump(include=set(TakesTLS.model_fields))
+    return Destination(**called, ae_title=peer.ae_title, host=peer.host, port=peer.port)

@@ -107,6 +107,6 @@ def look_at_model(settings: Settings) -> tuple[Identity | None, str | None]:
 def look_at_destinations(settings: Settings, ledger: Ledger) -> tuple[DestinationState, ...]:
     """How each destination is that is configured or that anything was ever planned for."""
     known = {state.name: state for state in ledger.destinations()}
-    for destination in settings.destinations:
+    for destination in settings.recipients:
         known.setdefault(destination.name, DestinationState(destination.name, 0, 0, 0, None, None))
     return tuple(known[name] for name in sorted(known))

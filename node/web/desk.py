@@ -14,6 +14,7 @@ from ml.labels import SUBTYPES, Label
 from node.errors import ConfigError
 from node.ledger import DeliveryState, Ledger, Result, Revision, State, open_ledger
 from node.metrics import Metrics
+from node.routing import begin_again
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, is_uid
 from node.vitals import Background, Echo, Vitals, look
@@ -220,7 +221,7 @@ class Desk:
                 values.Delivery(
                     destination=name,
                     pending=states[DeliveryState.PENDING],
-                    sent=states[DeliveryState.SENT],
+                    sent=states[DeliveryState.SENT] + states[DeliveryState.CREATED],
                     committed=states[DeliveryState.COMMITTED],
                     failed=states[DeliveryState.FAILED],
                     attempts=max(delivery.attempts for delivery in deliveries),
@@ -295,8 +296,7 @@ class Desk:
 
     def retry(self, revision: Revision) -> bool:
         """Begin again with what has failed, was skipped, or was not delivered."""
-        names = [destination.name for destination in self.settings.destinations]
-        return self.ledger.retry(revision, names)
+        return begin_again(revision, self.ledger, self.spool, self.settings)
 
     def resend(self, destination: str) -> list[Revision]:
         """Send again all that was given up for a destination.

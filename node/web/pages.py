@@ -51,6 +51,7 @@ KINDS = {
     "pr": "presentation state",
     "map": "evidence map",
     "notice": "notice",
+    "ups": "workitem",
 }
 """What results are called, by their kind."""
 

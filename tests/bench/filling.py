@@ -126,14 +126,14 @@ class Filling:
                 self.series,
                 self.results,
                 f"{result_id}, i, 'sr', {root} || '.4', '{SR}', {root} || '.4.' || k, "
-                f"{folder} || 'r1/' || k || '.dcm'",
+                f"{folder} || 'r1/' || k || '.dcm', NULL",
             ),
             *(
                 _insert(
                     "delivery",
                     self.series,
                     self.results,
-                    f"2 * {result_id} - {which}, i, {result_id}, '{name}', '{state}', 1, "
+                    f"2 * {result_id} - {which}, i, {result_id}, '{name}', NULL, '{state}', 1, "
                     f"{at} + 19, NULL, NULL, {at}",
                 )
                 for which, name, state in (

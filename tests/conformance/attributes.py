@@ -304,9 +304,10 @@ def _presence(keyword: str, datasets: Sequence[Dataset]) -> str:
 
 
 def kinds_told(kinds: set[Kind]) -> str:
-    return (
-        "all" if kinds == set(NAMES) else ", ".join(NAMES[kind] for kind in NAMES if kind in kinds)
-    )
+    if kinds == set(NAMES):
+        return "all"
+    told = {**NAMES, Kind.WORKITEM: "workitem"}  # which has attributes of its own: a table apart
+    return ", ".join(name for kind, name in told.items() if kind in kinds)
 
 
 def _seen(keyword: str, datasets: Sequence[Dataset]) -> str:

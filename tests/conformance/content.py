@@ -16,6 +16,7 @@ _USES = {
     "ConceptCodeSequence": "value",
     "MeasurementUnitsCodeSequence": "unit",
     "PurposeOfReferenceCodeSequence": "purpose of reference",
+    "ScheduledWorkitemCodeSequence": "workitem",
 }
 """How a code is used, by the sequence that it stands in."""
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -14,14 +16,20 @@ from node.access import HALF_OPEN, STRANGERS, Rejection
 from node.commit import PUSH_MODEL, asking
 from node.commit.content import MOST_REFERENCES
 from node.deliver import deliverer
+from node.deliver.syntax import PICTURES, wanted_by
+from node.deliver.workitem import REMARKS, UPS_PUSH
 from node.dicom import Status as Answer
 from node.dicom import application_entity
 from node.ledger.database import MOST_AT_ONCE
 from node.listener import NodePort
+from node.report.header import MANUFACTURER
+from node.report.workitem import COPIED as COPIED_TO_WORKITEM
 from node.requestor import PIECE
-from node.settings import Settings
+from node.routing import Workitem
+from node.settings import Destination, Kind, ReportForm, Settings, TransferSyntax
 from node.settings.reference import Key, Table, tables
 from node.tls import SUITES
+from tests.cases import make_case
 from tests.conformance.made import Made
 from tests.listening import listening
 
@@ -56,7 +64,8 @@ def name_of(uid: str) -> str:
 def service_table(supported: Iterable[PresentationContext], made: Sequence[Made]) -> str:
     """The network services: a row for each SOP class."""
     scp = [str(context.abstract_syntax) for context in supported]
-    scu = [str(Verification), str(PUSH_MODEL), *sorted({c for c, _ in contexts_made(made)})]
+    made_ones = sorted({c for c, _ in contexts_made(made)})
+    scu = [str(Verification), str(PUSH_MODEL), *made_ones, str(UPS_PUSH)]
     lines = ["| SOP class | UID | SCU | SCP |", "|---|---|---|---|"]
     for uid in dict.fromkeys([str(Verification), *scp, *scu]):
         roles = " | ".join("yes" if uid in uids else "no" for uids in (scu, scp))
@@ -92,6 +101,76 @@ def proposed_table(made: Sequence[Made]) -> str:
         of_files = sorted(syntax for other, syntax in found if other == uid)
         lines.append(f"| {_context(uid, proposed)} | {'<br>'.join(map(name_of, of_files))} |")
     return "\n".join(lines)
+
+
+def wanted_table() -> str:
+    """What objects are sent in by what a destination wants."""
+    lines = ["| `transfer_syntax` | secondary captures | other objects |", "|---|---|---|"]
+    for wanted in TransferSyntax:
+        peer = Destination(
+            name="pacs", ae_title="PACS", host="pacs", port=104, transfer_syntax=wanted
+        )
+        syntaxes = [
+            wanted_by(peer, uid) for uid in (PICTURES[0], ReportForm.ENHANCED.sop_class_uid)
+        ]
+        cells = ["that of the file" if s is None else f"{name_of(s)}, {s}" for s in syntaxes]
+        lines.append(f"| `{wanted}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def made_workitem(home: Path) -> Made:
+    """A workitem."""
+    wanted = Workitem("list", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "PACS")
+    path = make_case(2).build(home / "workitem", workitems=[wanted])[-1].path
+    return Made(Kind.WORKITEM, pydicom.dcmread(path), path)
+
+
+def workitem_table(made: Made) -> str:
+    """The attributes of a workitem, with what stands in them."""
+    lines = ["| attribute | tag | value |", "|---|---|---|"]
+    for element in made.dataset:
+        if element.keyword not in ("SOPClassUID", "SOPInstanceUID"):
+            lines.append(f"| {element.name} | {element.tag} | {_value(element)} |")
+    return "\n".join(lines)
+
+
+def _value(element: DataElement) -> str:
+    if element.keyword in COPIED_TO_WORKITEM:
+        return "of the source, empty where it has none"
+    if element.keyword in _OF_WORKITEM:
+        return _OF_WORKITEM[element.keyword]
+    if element.is_empty:
+        return "empty"
+    raise LookupError(f"no word on {element.keyword} of a workitem: see tests/conformance")
+
+
+_OF_WORKITEM = {
+    "StudyInstanceUID": "of the source",
+    "ScheduledProcedureStepPriority": "HIGH if the operating point flags the series, else MEDIUM",
+    "ProcedureStepState": "SCHEDULED",
+    "ProcedureStepLabel": "whether it is flagged, the revision from the second on, and that it is "
+    "not for clinical use",
+    "WorklistLabel": MANUFACTURER,
+    "ScheduledProcedureStepStartDateTime": "when the results were created",
+    "ScheduledWorkitemCodeSequence": "(110005, DCM, Interpretation)",
+    "CommentsOnTheScheduledProcedureStep": "what it is flagged for, as the text report says",
+    "InputReadinessState": "READY",
+    "InputInformationSequence": "the report of findings in the SR class of the destination that "
+    "stores it, or the text report; with that destination's AE title in DICOM Retrieval "
+    "Sequence; empty where no destination gets one",
+    "ReferencedRequestSequence": "Study Instance UID, Accession Number, its issuer, Referring "
+    "Physician's Name of the source; the requested procedure is empty",
+}
+
+
+def created_table() -> str:
+    """What is made of the answers to N-CREATE."""
+    lines = ["| answer | behavior |", "|---|---|", "| 0000H, Success | the workitem is created |"]
+    lines += [
+        f"| {code:04X}H | the workitem counts as created; it is noted: {remark.rstrip(':')} |"
+        for code, remark in REMARKS.items()
+    ]
+    return "\n".join([*lines, "| any other status, or none | as in 4.2.2.3 |"])
 
 
 def _context(abstract: str | None, syntaxes: Sequence[str]) -> str:
@@ -326,7 +405,16 @@ def _two_columns(*rows: tuple[str, object]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-_SECTIONS = ("dicom", "dicom.tls", "destinations", "peers", "assemble", "report", "deliver")
+_SECTIONS = (
+    "dicom",
+    "dicom.tls",
+    "destinations",
+    "routes",
+    "peers",
+    "assemble",
+    "report",
+    "deliver",
+)
 
 
 def parameter_table() -> str:

@@ -26,12 +26,16 @@ def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
         For a receiver.
     """
     supported = network.supported_contexts(home)
+    workitem = network.made_workitem(home)
     if unknown := attributes.unknown(made):
         raise LookupError(f"no word on {', '.join(sorted(unknown))}: see tests/conformance")
     return {
         "services": network.service_table(supported, made),
         "accepted": network.accepted_table(supported),
         "proposed": network.proposed_table(made),
+        "wanted": network.wanted_table(),
+        "workitem": network.workitem_table(workitem),
+        "creation": network.created_table(),
         "identity": network.identity_table(),
         "associations": network.association_table(),
         "rejections": network.rejection_table(),
@@ -45,7 +49,7 @@ def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
         "copied": attributes.copied_table(made),
         "attributes": attributes.own_tables(made),
         "templates": content.template_table(made),
-        "codes": content.code_table(made),
+        "codes": content.code_table([*made, workitem]),
     }
 
 

@@ -15,6 +15,8 @@ from node.ledger import (
     Kept,
     Ledger,
     Mark,
+    Plan,
+    Planned,
     Reference,
     Result,
     RetentionRule,
@@ -40,6 +42,7 @@ SMALL_INDEXES = {
         "delivery_ranked",
         "delivery_given_up",
         "revision_waiting",
+        "delivery_following",
     ),
     *("event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
@@ -327,6 +330,27 @@ def count(ledger: Ledger, clock: Clock) -> None:
     assert ledger.arrivals(images - 3, [images - 5], 1000)
 
 
+def route(ledger: Ledger) -> None:
+    """A plan with something that follows; what is replaced, by class; a retry by other routes."""
+    revision = receive(ledger)
+    assert ledger.senders(revision) == ("SCANNER",)
+    assert ledger.ready(revision, [])
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    made = results("1")
+    uids = [result.sop_instance_uid for result in made]
+    plan = Plan((Planned(uids[0], "pacs"), Planned(uids[1], "archive", "pacs")))
+    assert ledger.report(claim, made, plan, warnings=[], maxima={"any": 0.5}, flagged=["any"])
+    ledger.sent([(delivery, None) for delivery in ledger.due_deliveries("pacs")])
+    ledger.give_up(ledger.due_deliveries("archive")[0], "refused")
+    assert ledger.retry(found(ledger, revision.id), plan)
+    ledger.predecessor(revision, "sr", "notice", SR)
+    hold = ledger.hold("archive", 30)
+    assert hold is not None
+    ledger.rest(hold, ledger.clock(), "away")
+    assert ledger.give_up_older("archive", ledger.clock() + 1, "away")
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -336,6 +360,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "deliver": lambda ledger, _: deliver(ledger),
     "clean": clean,
     "commit": lambda ledger, _: commit(ledger),
+    "route": lambda ledger, _: route(ledger),
     "count": count,
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),

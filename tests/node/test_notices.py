@@ -174,3 +174,39 @@ def test_after_a_retry_that_fails_otherwise_the_second_notice_names_the_first(
     first, second = notices(ledger, revision, tmp_path)
     named = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert named.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+def test_a_notice_goes_by_the_routes_and_what_nobody_gets_is_kept(
+    ledger: Ledger, ended: Callable[..., Revision], heard: Heard, tmp_path: Path
+) -> None:
+    def one(*routes: dict[str, object]) -> Sweeper:
+        at = {"host": "127.0.0.1", "port": 104}
+        destinations = [{"name": n, "ae_title": n.upper(), **at} for n in ("pacs", "stroke")]
+        settings = Settings(home=tmp_path, destinations=destinations, routes=routes)
+        return Sweeper(settings, Spool(tmp_path), ledger, heard)
+
+    flagged = {"name": "stroke", "to": ["stroke"], "flagged": "only"}
+    revision = ended()
+    one(flagged, {"name": "ct", "to": ["pacs"], "senders": ["CT"]}).explain()
+    assert [d.destination for d in ledger.deliveries(revision)] == ["pacs"]
+    assert heard.deliveries == ["pacs"]
+    assert ledger.history(revision)[-1].detail == "a notice says so; ct: pacs"
+
+    assert ledger.retry(revision, [])
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    assert ledger.fail(claim, "worker-lost", "another reason")
+    one(flagged).explain()
+    assert len(ledger.deliveries(revision)) == 1, "nothing more"
+    assert len(notices(ledger, revision, tmp_path)) == 2, "kept all the same"
+    assert "no route fits (stroke)" in str(ledger.history(revision)[-1].detail)
+
+
+def test_a_notice_goes_back_to_its_sender_where_there_is_no_destination(
+    ledger: Ledger, ended: Callable[..., Revision], heard: Heard, tmp_path: Path
+) -> None:
+    ct = {"name": "ct", "ae_title": "CT", "host": "127.0.0.1", "port": 104}
+    settings = Settings(home=tmp_path, peers=[ct])
+    revision = ended()
+    Sweeper(settings, Spool(tmp_path), ledger, heard).explain()
+    assert [d.destination for d in ledger.deliveries(revision)] == ["ct"]

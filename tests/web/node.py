@@ -66,9 +66,10 @@ class Stations:
         self._worker.settings = self.settings.model_copy(update={"report": section})
         return self.go_on(revision_id)
 
-    def go_on(self, revision_id: int) -> Revision:
+    def go_on(self, revision_id: int, settings: Settings | None = None) -> Revision:
         """Assemble and analyze what is due."""
         self._sweeper.assemble()
+        self._worker.settings = settings or self._worker.settings
         self._worker.analyze(revision_id)
         revision = self.ledger.revision(revision_id)
         assert revision is not None

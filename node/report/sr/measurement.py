@@ -25,14 +25,13 @@ from datetime import datetime
 import highdicom.sr as hd
 import numpy as np
 from pydicom.dataset import FileDataset
-from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 from scipy import ndimage
 
 from ml.labels import LABELS, Label
 from node.judgement import Judgement, Model
 from node.report import codes
 from node.report.header import NOT_FOR_CLINICAL_USE, Series, plain, software_version
-from node.report.identity import Kind, tracking_uid
+from node.report.identity import tracking_uid
 from node.report.origin import Origin
 from node.report.result import ResultReference
 from node.report.sr.content import (
@@ -58,16 +57,10 @@ from node.report.sr.words import (
     remarks,
     runs,
 )
-from node.settings import ReportForm
+from node.settings import Kind, ReportForm
 
 _AIR_HU = -300
 """Below it there is air, HU."""
-
-_SOP_CLASSES = {
-    ReportForm.COMPREHENSIVE_3D: Comprehensive3DSRStorage,
-    ReportForm.COMPREHENSIVE: ComprehensiveSRStorage,
-    ReportForm.ENHANCED: EnhancedSRStorage,
-}
 
 
 def build_findings_report(
@@ -134,7 +127,7 @@ def build_slice_report(
 def _series(kind: Kind, form: ReportForm, offset: int, description: str) -> Series:
     return Series(
         kind,
-        _SOP_CLASSES[form],
+        form.sop_class_uid,
         modality="SR",
         offset=offset,
         description=description,

@@ -11,11 +11,11 @@ from pydicom.uid import BasicTextSRStorage
 
 from node.report import codes
 from node.report.header import NOT_FOR_CLINICAL_USE, Series
-from node.report.identity import Kind
 from node.report.origin import Unjudged
 from node.report.result import ResultReference
 from node.report.sr.content import container
 from node.report.sr.document import fill, new_document, remark
+from node.settings import Kind
 
 SERIES = Series(
     Kind.NOTICE,

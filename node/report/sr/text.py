@@ -18,7 +18,6 @@ from ml.labels import Label
 from node.judgement import Judgement
 from node.report import codes
 from node.report.header import NOT_FOR_CLINICAL_USE, Series
-from node.report.identity import Kind
 from node.report.origin import Origin
 from node.report.result import ResultReference
 from node.report.sr.content import container
@@ -34,6 +33,7 @@ from node.report.sr.words import (
     remarks,
     runs,
 )
+from node.settings import Kind
 
 SERIES = Series(
     Kind.TEXT_REPORT,

@@ -153,7 +153,7 @@ DAMAGE: list[tuple[str, Callable[[Dataset], None], str]] = [
 
 def test_what_is_whole_passes(made):
     case, results = made
-    assert {result.kind for result in results} == set(Kind)
+    assert {result.kind for result in results} == set(Kind) - {Kind.WORKITEM}  # see its own test
     for result in results:
         look(case, result, result.path, pydicom.dcmread(result.path))
 

@@ -17,13 +17,13 @@ from node.report.check import check
 from node.report.errors import ReportError, ResultHeld
 from node.report.evidence_map import build_evidence_maps
 from node.report.files import write
-from node.report.identity import Kind, series_uid
+from node.report.identity import series_uid
 from node.report.orientation import Edges
 from node.report.origin import Origin
 from node.report.picture.heat import draw_evidence, overlaid
 from node.report.picture.paint import MARGIN, Canvas, font_of, shorten
 from node.report.picture.slice import draw_brain_window
-from node.settings import Compression, ReportSettings
+from node.settings import Compression, Kind, ReportSettings
 
 CREATED = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 HEAD = 84 + MARGIN

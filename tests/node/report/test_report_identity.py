@@ -4,7 +4,8 @@ import pytest
 from pydicom.uid import UID
 
 from ml.labels import Label
-from node.report.identity import Kind, device_uid, instance_uid, series_uid, tracking_uid
+from node.report.identity import device_uid, instance_uid, series_uid, tracking_uid
+from node.settings import Kind
 
 
 def test_a_judgement_names_its_results_the_same_way_every_time(case):

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from node.ledger.migrations.steps import Seconds, add_column, build_index, drop_index
 
 revision = "0012_priority"
-down_revision = "0009_removed"
+down_revision = "0011_routes"
 
 
 def upgrade() -> None:

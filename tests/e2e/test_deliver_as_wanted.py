@@ -1,0 +1,262 @@
+"""Results arrive in the form that a destination wants; workitems are created once.
+
+Neither Orthanc nor DCMTK keeps a worklist of Unified Procedure Steps: one of pynetdicom
+stands in for such a peer.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from node.audit import Auditor
+from node.deliver.deliverer import Deliverer
+from node.ledger import (
+    DeliveryState,
+    Instance,
+    Ledger,
+    Plan,
+    Planned,
+    Result,
+    Revision,
+    State,
+    open_ledger,
+)
+from node.report import Kind, ResultObject
+from node.results import recorded
+from node.routing import Workitem
+from node.settings import ReportForm, Settings
+from node.spool import Spool
+from tests.cases import make_case
+from tests.conftest import Clock
+from tests.e2e.peers import running_storescp
+from tests.e2e.worklist import Worklist, running_worklist
+
+WORKITEM = Workitem("list", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "PACS")
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    opened.clock = clock
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def made(spool: Spool) -> list[ResultObject]:
+    """The results of a small series, with a workitem."""
+    return make_case(2).build(spool.results, workitems=[WORKITEM])
+
+
+@pytest.fixture
+def reported(ledger: Ledger, made: list[ResultObject], spool: Spool) -> Callable[..., Revision]:
+    """Have all but the workitem go to pacs, and that to the list."""
+
+    def make(*, follows: str | None = "pacs") -> Revision:
+        path = Path("1.dcm")
+        image = Instance("1.2", "1.2.3", "1.2.3.1", "1.2.840.1", "0" * 64, path, "CT")
+        revision = ledger.revision(ledger.store(image, 30).revision_id)
+        assert revision is not None
+        assert ledger.ready(revision, [])
+        claim = ledger.claim(revision.id, 30)
+        assert claim is not None
+        results = recorded(made, spool)
+        plan = Plan(tuple(planned(result, follows) for result in results))
+        assert ledger.report(claim, results, plan, warnings=[], maxima={"any": 0.5})
+        return revision
+
+    return make
+
+
+def planned(result: Result, follows: str | None) -> Planned:
+    if result.kind == Kind.WORKITEM:
+        return Planned(result.sop_instance_uid, "list", follows)
+    return Planned(result.sop_instance_uid, "pacs")
+
+
+def settings_for(home: Path, pacs: int = 1, worklist: int = 1, wanted: str = "as-is") -> Settings:
+    at = {"host": "127.0.0.1"}
+    return Settings(
+        home=home,
+        destinations=[
+            {"name": "pacs", "ae_title": "PACS", "port": pacs, "transfer_syntax": wanted, **at},
+            {"name": "list", "ae_title": "LIST", "port": worklist, "ups": True, **at},
+        ],
+        deliver={"first_pause_s": 5, "longest_pause_s": 40, "timeout_s": 2},
+    )
+
+
+def deliver(name: str, ledger: Ledger, spool: Spool, settings: Settings) -> int:
+    return Deliverer(ledger, spool, settings, Auditor.silent()).deliver(name)
+
+
+# -- transfer syntaxes ------------------------------------------------------------------------
+
+SYNTAXES = [
+    # wanted, what the peer takes, how pictures arrive, how reports do
+    ("as-is", "+xa", "LittleEndianExplicit", "LittleEndianExplicit"),
+    ("explicit", "+xa", "LittleEndianExplicit", "LittleEndianExplicit"),
+    ("implicit", "+xa", "LittleEndianImplicit", "LittleEndianImplicit"),
+    ("rle", "+xa", "RLELossless", "LittleEndianExplicit"),
+    ("jpeg-ls", "+xa", "JPEGLSLossless", "LittleEndianExplicit"),
+    ("jpeg-2000", "+xa", "JPEG2000LosslessOnly", "LittleEndianExplicit"),
+    # One that takes no compression, or nothing but what every peer has to, gets what it takes.
+    ("jpeg-ls", "+xe", "LittleEndianExplicit", "LittleEndianExplicit"),
+    ("jpeg-2000", "+xi", "LittleEndianImplicit", "LittleEndianImplicit"),
+    ("explicit", "+xi", "LittleEndianImplicit", "LittleEndianImplicit"),
+]
+
+
+@pytest.mark.parametrize(("wanted", "taken", "pictures", "reports"), SYNTAXES)
+def test_results_arrive_in_the_transfer_syntax_that_is_wanted_or_plain(
+    spool: Spool,
+    ledger: Ledger,
+    made: list[ResultObject],
+    reported: Callable[..., Revision],
+    wanted: str,
+    taken: str,
+    pictures: str,
+    reports: str,
+) -> None:
+    reported()
+    with running_storescp(spool.home / "pacs", None, taken) as pacs:
+        deliver("pacs", ledger, spool, settings_for(spool.home, pacs.port, wanted=wanted))
+        arrived = {d.SOPInstanceUID: d for d in pacs.datasets()}
+        found = {file.name: transfer_syntax(file) for file in pacs.folder.iterdir()}
+    stored = [result for result in made if result.kind is not Kind.WORKITEM]
+    assert {result.sop_instance_uid for result in stored} == set(arrived)
+    for result in stored:
+        before, after = pydicom.dcmread(result.path), arrived[result.sop_instance_uid]
+        is_picture = result.sop_class_uid == SecondaryCaptureImageStorage
+        (name,) = (name for name in found if str(result.sop_instance_uid) in name)
+        assert found[name] == (pictures if is_picture else reports)
+        if is_picture:
+            assert np.array_equal(before.pixel_array, after.pixel_array)
+        else:
+            assert after.to_json() == before.to_json()
+
+
+def transfer_syntax(file: Path) -> str:
+    """What dcmdump says of a file."""
+    done = subprocess.run(
+        ["/usr/bin/dcmdump", "+P", "TransferSyntaxUID", str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split("=")[1].split()[0]
+
+
+# -- workitems --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worklist() -> Iterator[Worklist]:
+    with running_worklist() as started:
+        yield started
+
+
+def test_a_workitem_is_created_under_its_own_uid(
+    spool: Spool,
+    ledger: Ledger,
+    made: list[ResultObject],
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+) -> None:
+    revision = reported(follows=None)
+    assert deliver("list", ledger, spool, settings_for(spool.home, 1, worklist.port)) == 1
+    ((uid, item),) = worklist.created
+    assert uid == made[-1].sop_instance_uid
+    assert "SOPInstanceUID" not in item
+    assert "SOPClassUID" not in item
+    assert item.ProcedureStepState == "SCHEDULED"
+    assert item.PatientName == "Doe^Jane"
+    assert of_workitem(ledger, revision).state is DeliveryState.CREATED
+
+
+def of_workitem(ledger: Ledger, revision: Revision):
+    (delivery,) = (d for d in ledger.deliveries(revision) if d.destination == "list")
+    return delivery
+
+
+def test_a_workitem_whose_answer_was_lost_is_not_made_twice(
+    spool: Spool, ledger: Ledger, worklist: Worklist, reported: Callable[..., Revision]
+) -> None:
+    revision = reported(follows=None)
+    settings = settings_for(spool.home, 1, worklist.port)
+    worklist.loses_answers = True
+    assert deliver("list", ledger, spool, settings) == 0
+    assert of_workitem(ledger, revision).state is DeliveryState.PENDING
+    worklist.loses_answers = False
+    ledger.clock.now += 60
+    assert deliver("list", ledger, spool, settings) == 1
+    assert len(worklist.created) == 1
+    delivery = of_workitem(ledger, revision)
+    assert (delivery.state, delivery.detail) == (
+        DeliveryState.CREATED,
+        "it was there before: 0x0111",
+    )
+
+
+@pytest.mark.parametrize("status", [0x0110, 0x0213, 0xC309])
+def test_a_workitem_that_is_refused_is_tried_again_and_says_why(
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    status: int,
+) -> None:
+    revision = reported(follows=None)
+    settings = settings_for(spool.home, 1, worklist.port)
+    worklist.answer = status
+    assert deliver("list", ledger, spool, settings) == 0
+    waiting = of_workitem(ledger, revision)
+    assert waiting.state is DeliveryState.PENDING
+    assert f"0x{status:04X}" in str(waiting.detail)
+    worklist.answer = 0
+    ledger.clock.now += 60
+    assert deliver("list", ledger, spool, settings) == 1
+
+
+def test_a_workitem_that_is_created_with_changes_is_created(
+    spool: Spool, ledger: Ledger, worklist: Worklist, reported: Callable[..., Revision]
+) -> None:
+    revision = reported(follows=None)
+    worklist.answer = 0xB300
+    assert deliver("list", ledger, spool, settings_for(spool.home, 1, worklist.port)) == 1
+    assert of_workitem(ledger, revision).detail == "created with modifications: 0xB300"
+
+
+def test_a_peer_that_keeps_no_worklist_says_so(
+    spool: Spool, ledger: Ledger, reported: Callable[..., Revision]
+) -> None:
+    revision = reported(follows=None)
+    with running_storescp(spool.home / "pacs") as pacs:
+        assert deliver("list", ledger, spool, settings_for(spool.home, 1, pacs.port)) == 0
+    assert of_workitem(ledger, revision).state is DeliveryState.PENDING
+    (state,) = (d for d in ledger.destinations() if d.name == "list")
+    assert state.failures == 1
+    assert state.detail
+
+
+def test_the_workitem_goes_once_the_archive_has_the_report(
+    spool: Spool, ledger: Ledger, worklist: Worklist, reported: Callable[..., Revision]
+) -> None:
+    revision = reported()
+    with running_storescp(spool.home / "pacs") as pacs:
+        settings = settings_for(spool.home, pacs.port, worklist.port)
+        assert deliver("list", ledger, spool, settings) == 0
+        assert deliver("pacs", ledger, spool, settings) > 0
+        assert ledger.revision(revision.id).state is State.REPORTED
+        assert deliver("list", ledger, spool, settings) == 1
+    assert ledger.revision(revision.id).state is State.DELIVERED
