@@ -6,6 +6,7 @@ audit.py        [audit]: where the audit trail goes
 condition.py    which series something is for, in [[routes]] and [[priorities]]
 destination.py  [[destinations]]: who results are sent to
 log.py          [log]: what the parts of a node write to stderr
+dicomweb.py     [dicomweb]: where instances come in by STOW-RS, and who may send
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 report.py       [report]: which results are made, and in what form
@@ -21,6 +22,7 @@ The defaults run on one machine with nothing else installed.
 from node.settings.audit import AuditSettings
 from node.settings.condition import Condition
 from node.settings.destination import Destination
+from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
@@ -53,6 +55,7 @@ __all__ = [
     "Destination",
     "Detail",
     "DicomSettings",
+    "DicomwebSettings",
     "EligibilitySettings",
     "LedgerSettings",
     "LogForm",

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.settings.audit import AuditSettings
 from node.settings.destination import Destination
+from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
         examples=["/var/lib/ichnode"],
     )
     dicom: DicomSettings = DicomSettings()
+    dicomweb: DicomwebSettings = DicomwebSettings()
     destinations: tuple[Destination, ...] = ()
     peers: tuple[Peer, ...] = ()
     assemble: AssembleSettings = AssembleSettings()
