@@ -26,7 +26,7 @@ from node.tls import server_context
 
 log = logging.getLogger(__name__)
 
-STOPPING_S = 10
+STOPPING_S = 5
 """Requests that are under way at the end have so long; what they have stored by then stays."""
 
 
@@ -123,6 +123,12 @@ def _connection(settings: Settings) -> type[H11Protocol]:
             if not present[self.address]:
                 del present[self.address]
             super().connection_lost(exc)
+
+        def shutdown(self) -> None:
+            """Go away at the end of the process; who has been answered is not waited for."""
+            super().shutdown()
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.abort()
 
         def _wait(self) -> None:
             self.deadline = self.loop.call_later(longest_s, self.transport.abort)

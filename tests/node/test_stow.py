@@ -2,13 +2,12 @@
 
 import http.client
 import json
-import os
-import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from xml.etree import ElementTree
 import pydicom
 import pytest
 import requests
+from dicomweb_client import DICOMwebClient
 from pydicom.uid import (
     CTImageStorage,
     ExplicitVRBigEndian,
@@ -27,15 +27,15 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
+from node.errors import SpoolError
 from node.intake import Intake
 from node.ledger import State
 from node.passwords import hash_password
 from node.spool import Spool
-from node.stow import app
 from node.stow.answer import Reason
 from node.stow.door import ANYBODY, token_hash
 from tests.certificates import Authority
-from tests.ct import STUDY, image, uid
+from tests.ct import STUDY, image, ramp, uid
 from tests.listening import listening
 from tests.stowing import (
     BOUNDARY,
@@ -140,8 +140,7 @@ def test_the_series_is_looked_at_as_soon_as_the_request_has_ended(service: Servi
     service.post(multipart(slices(2)))
 
     (revision,) = service.ledger.find(STUDY)
-    due_s = revision.due_at - time.time()
-    assert due_s < service.settings.assemble.grace_s + 1 < service.settings.assemble.quiet_s
+    assert revision.released_at is not None
 
 
 def test_a_single_file_is_a_request_too(service: Service) -> None:
@@ -167,7 +166,9 @@ def test_content_types_may_be_written_in_every_way(shared: Service, content_type
 
 
 def test_parts_may_have_any_headers_and_come_in_chunks(shared: Service) -> None:
-    headers = b"Content-Length: 7\r\ncontent-type:  Application/DICOM; transfer-syntax=1.2\r\nX-Y: z"
+    headers = (
+        b"Content-Length: 7\r\ncontent-type:  Application/DICOM; transfer-syntax=1.2\r\nX-Y: z"
+    )
     body = multipart(slices(2), headers)
 
     response = shared.post(body[start : start + 100] for start in range(0, len(body), 100))
@@ -290,7 +291,9 @@ def test_one_bad_part_among_good_ones_costs_only_itself(service: Service) -> Non
     first, second, third = slices(3)
     other = b"Content-Type: image/jpeg"
     jpeg = b"--" + BOUNDARY.encode() + b"\r\n" + other + b"\r\n\r\n" + second
-    body = multipart([first, second[:300], third]).replace(b"--b0undary--", jpeg + b"\r\n--b0undary--")
+    body = multipart([first, second[:300], third]).replace(
+        b"--b0undary--", jpeg + b"\r\n--b0undary--"
+    )
 
     response = service.post(body)
 
@@ -308,7 +311,7 @@ def test_one_bad_part_among_good_ones_costs_only_itself(service: Service) -> Non
         ("text/plain", 415, "takes multipart/related"),
         ("", 415, "takes multipart/related"),
         ('multipart/related; type="application/dicom"', 400, "boundary"),
-        (f"multipart/related; boundary={'b' * 71}", 400, "boundary"),
+        (f"multipart/related; boundary={'b' * 201}", 400, "boundary"),
         ('multipart/related; boundary="a\\"b"', 400, "boundary"),
         ("multipart/related; boundary*0*=%", 400, "boundary"),
     ],
@@ -414,8 +417,7 @@ def test_a_disk_that_fills_in_the_middle_is_told_of_each_instance(
 
     def write(self: Intake, instance: Any, content: bytes) -> None:
         if len(kept) == 1:
-            self.spool.folder.chmod(0o700)
-            raise node_errors().SpoolError("the disk is full")
+            raise SpoolError("the disk is full")
         kept.append(instance)
         real(self, instance, content)
 
@@ -428,12 +430,6 @@ def test_a_disk_that_fills_in_the_middle_is_told_of_each_instance(
     response = service.post(multipart(slices(2, PatientID="T2")))
     assert response.status_code == 503
     assert response.headers["Retry-After"]
-
-
-def node_errors() -> Any:
-    from node import errors
-
-    return errors
 
 
 def large(number: int, megabytes: float) -> bytes:
@@ -454,20 +450,19 @@ def test_an_instance_over_the_limit_is_named_and_the_others_are_stored(tmp_path:
         assert service.quarantined() == []
 
 
-def test_a_part_without_end_ends_the_request(tmp_path: Path) -> None:
-    sent = 0
-
+def test_a_part_without_end_is_answered_and_not_listened_to_for_long(tmp_path: Path) -> None:
     def endless() -> Iterator[bytes]:
-        nonlocal sent
         yield multipart(slices(1)).removesuffix(b"--\r\n") + b"\r\n" + PART + b"\r\n\r\n"
         while True:
-            sent += 2**16
             yield bytes(2**16)
 
-    with taking(tmp_path / "home", {"max_instance_mb": 1}) as service:
-        with pytest.raises(requests.ConnectionError):
-            service.post(endless())
-        assert sent < 64 * 1024**2
+    with taking(tmp_path / "home", {"max_instance_mb": 1, "idle_s": 1}) as service:
+        begun = time.monotonic()
+        response = service.post(endless())
+
+        assert time.monotonic() - begun < 10
+        assert response.status_code == 202
+        assert uids(response, STORED) == [uid(1)]
         assert len(service.stored()) == 1
 
 
@@ -530,15 +525,12 @@ def test_who_does_not_ask_does_not_stay(tmp_path: Path) -> None:
         slow.sendall(b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nX-")
         begun = time.monotonic()
         assert heard(silent) == b""
-        for _ in range(3):
-            slow.close() if time.monotonic() - begun > 10 else None
-            try:
+        with suppress(OSError):
+            while time.monotonic() - begun < 5:
                 slow.sendall(b"a")
-            except OSError:
-                break
-            time.sleep(0.3)
+                time.sleep(0.2)
         assert heard(slow) == b""
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 4
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
@@ -610,8 +602,7 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_what_was_whole(service: Se
 
     (revision,) = service.ledger.find(STUDY)
     assert len(service.ledger.instances(revision)) == 2
-    # Its batch was ended: the series is looked at soon.
-    assert revision.due_at - time.time() < service.settings.assemble.grace_s + 1
+    assert revision.released_at is not None  # its batch was ended: it is looked at soon
     assert service.post(body).status_code == 200
 
 
@@ -678,7 +669,9 @@ def test_a_failed_login_is_recorded_and_patients_are_in_no_answer(tmp_path: Path
     assert len(failed) == 1
     assert failed[0].find("ActiveParticipant[@UserID='pacs']") is not None
     transferred = [
-        r for r in records(service) if r.find("EventIdentification/EventID[@csd-code='110104']") is not None
+        r
+        for r in records(service)
+        if r.find("EventIdentification/EventID[@csd-code='110104']") is not None
     ]
     assert len(transferred) == 1
     assert transferred[0].find("ActiveParticipant[@UserID='pacs']") is not None
@@ -748,8 +741,6 @@ def test_curl_is_told_before_it_sends_what_is_not_wanted(locked: Service, tmp_pa
 
 
 def test_dicomweb_client_stores_and_understands_the_answer(service: Service) -> None:
-    from dicomweb_client import DICOMwebClient
-
     client = DICOMwebClient(f"{service.url}/dicom-web")
     datasets = [pydicom.dcmread(BytesIO(content)) for content in slices(3)]
     answer = client.store_instances(datasets)
@@ -762,8 +753,8 @@ def test_dicomweb_client_stores_and_understands_the_answer(service: Service) -> 
     assert "FailedSOPSequence" not in answer
 
 
-def test_an_instance_in_every_compression_is_taken(service: Service) -> None:
-    compressed = image()
+def test_a_compressed_instance_stays_compressed(service: Service) -> None:
+    compressed = image(hu=ramp(1, 64, 64))
     compressed.compress(JPEG2000Lossless)
     compressed.SOPInstanceUID = uid(1)
 

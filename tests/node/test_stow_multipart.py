@@ -1,5 +1,7 @@
 """A body of many parts is taken apart the same however it is cut, and has limits."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,7 @@ def parts_of(body: bytes, boundary: str, cuts: list[int]) -> list[tuple[dict[str
     found: list[tuple[dict[str, str], bytes]] = []
     is_open = False
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         for event in multipart.feed(body[start:end]):
             if isinstance(event, Headers):
                 assert not is_open
