@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from node.access import Seldom
 from node.audit import Auditor
 from node.errors import NotStoredError
 from node.health import is_ready, ready_to_take
@@ -81,6 +82,7 @@ class Stow:
         self.settings = settings
         self._ledger = ledger
         self._door = Door(settings, auditor)
+        self._said = Seldom()
         limits = settings.dicom
         self._desk = Desk(
             intake=Intake(settings, spool, ledger, auditor),
@@ -98,6 +100,7 @@ class Stow:
         try:
             response = await self._answered(scope, headers, receive)
         except Refusal as refusal:
+            self._say(_address(scope), refusal)
             response = _told(refusal.status, refusal.detail)
             response.headers.update(refusal.headers)
         except GoneError:
@@ -109,6 +112,12 @@ class Stow:
             response = _told(HTTPStatus.INTERNAL_SERVER_ERROR, "that went wrong")
         response.headers.update(MARKS)
         await response(scope, receive, send)
+
+    def _say(self, address: str, refusal: Refusal) -> None:
+        """Tell what was answered that a sender may say nothing of, once a minute at most."""
+        is_asked = refusal.status == HTTPStatus.UNAUTHORIZED  # most begin without a password
+        if not is_asked and self._said.is_new((address, refusal.detail)):
+            log.warning("%s is answered %d: %s", address, refusal.status, refusal.detail)
 
     async def _answered(self, scope: Scope, headers: Headers, receive: Receive) -> Response:
         path, method = str(scope["path"]), str(scope["method"])

@@ -87,7 +87,7 @@ class Door:
         """
         if not self._calls_from_known(address):
             self._complain(address, "it calls from none of [dicomweb] networks")
-            raise Refusal(HTTPStatus.FORBIDDEN, "not from there")
+            raise Refusal(HTTPStatus.FORBIDDEN, "not from there: see [dicomweb] networks")
         if "origin" in headers:  # a page of another site, by way of its reader's browser
             self._complain(address, "it is a browser")
             raise Refusal(HTTPStatus.FORBIDDEN, "not by a browser")
@@ -175,9 +175,8 @@ class Door:
             )
 
     def _complain(self, address: str, why: str) -> None:
-        """Tell what a sender did, once a minute at most."""
+        """Record what a sender did, once a minute at most."""
         if self._said.is_new((address, why)):
-            log.warning("%s: a request was refused: %s", address, why)
             peer = Peer(address, "", address)
             self._auditor.security_alert(Alert.REFUSED_PEER, f"a request was refused: {why}", peer)
 
