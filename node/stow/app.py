@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -96,28 +97,31 @@ class Stow:
         """Answer a request (ASGI)."""
         if scope["type"] != "http":
             return
-        headers = Headers(scope=scope)
+        headers, address = Headers(scope=scope), _address(scope)
         try:
             response = await self._answered(scope, headers, receive)
         except Refusal as refusal:
-            self._say(_address(scope), refusal)
+            if refusal.status != HTTPStatus.UNAUTHORIZED:  # most begin without a password
+                self._say(address, f"is answered {refusal.status}: {refusal.detail}")
             response = _told(refusal.status, refusal.detail)
             response.headers.update(refusal.headers)
         except GoneError:
-            log.warning("%s: a request was cut off; what was whole is kept", _address(scope))
+            self._say(address, "went away in the middle; what was whole is kept")
             response = _told(HTTPStatus.BAD_REQUEST, "cut off")  # to nobody
         except Exception as error:  # a trace may quote the patient
             is_asked_for = log.isEnabledFor(logging.DEBUG)
             log.error("unexpected %s", type(error).__name__, exc_info=is_asked_for)
             response = _told(HTTPStatus.INTERNAL_SERVER_ERROR, "that went wrong")
         response.headers.update(MARKS)
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        except LocalProtocolError:
+            self._say(address, "broke off the request by what is no HTTP")
 
-    def _say(self, address: str, refusal: Refusal) -> None:
-        """Tell what was answered that a sender may say nothing of, once a minute at most."""
-        is_asked = refusal.status == HTTPStatus.UNAUTHORIZED  # most begin without a password
-        if not is_asked and self._said.is_new((address, refusal.detail)):
-            log.warning("%s is answered %d: %s", address, refusal.status, refusal.detail)
+    def _say(self, address: str, what: str) -> None:
+        """Tell what a sender did, once a minute at most: whoever floods the node not its log."""
+        if self._said.is_new((address, what)):
+            log.warning("%s %s", address, what)
 
     async def _answered(self, scope: Scope, headers: Headers, receive: Receive) -> Response:
         path, method = str(scope["path"]), str(scope["method"])
@@ -149,7 +153,7 @@ class Stow:
             body = self._body(receive)
             answer = await Store(self._desk, sender, study).run(body, boundary)
         if answer.trouble:
-            log.warning("%s: a request was not read to its end: %s", sender.name, answer.trouble)
+            self._say(sender.name, f"sent what was not read to its end: {answer.trouble}")
         if not answer.count:
             return _told(answer.status, answer.trouble or "it has no instances")
         response = Response(WRITERS[kind](answer), answer.status, media_type=kind)

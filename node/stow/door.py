@@ -132,7 +132,10 @@ class Door:
     def _calls_from_known(self, address: str) -> bool:
         if not self._rules.networks:
             return True
-        found = as_address(address)
+        try:
+            found = as_address(address)
+        except ValueError:  # it has gone already
+            return False
         return any(found in network for network in self._rules.networks)
 
     def _of_bearer(self, authorization: str) -> str | None:

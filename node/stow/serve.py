@@ -77,6 +77,8 @@ def open_service(
             lifespan="off",
         )
         config.load()
+        # What it says a sender can have it say without end; the application says it once.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         config.ssl = context
         yield uvicorn.Server(config), listening
 
