@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+from h11 import LocalProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from node.access import has_room
@@ -112,7 +113,11 @@ def _connection(settings: Settings) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             """Go on waiting until the head of a request is there."""
-            super().data_received(data)
+            try:
+                super().data_received(data)
+            except LocalProtocolError:  # what is no HTTP came behind an answer: nobody is to hear
+                self.transport.abort()
+                return
             if self.cycle is not None and not self.cycle.response_complete:
                 self._wait_no_more()
             elif self.deadline is None:

@@ -326,7 +326,10 @@ def _two_columns(*rows: tuple[str, object]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-_SECTIONS = ("dicom", "dicom.tls", "destinations", "peers", "assemble", "report", "deliver")
+_SECTIONS = (
+    *("dicom", "dicom.tls", "dicomweb", "dicomweb.tls"),
+    *("destinations", "peers", "assemble", "report", "deliver"),
+)
 
 
 def parameter_table() -> str:
@@ -346,7 +349,7 @@ def _parameters(table: Table) -> Iterator[str]:
 def _default(key: Key) -> str:
     if key.is_required:
         return "required"
-    if key.default is None or key.default == []:
+    if key.default in (None, [], {}):
         return "–"
     return f"`{str(key.default).lower() if isinstance(key.default, bool) else key.default}`"
 

@@ -552,6 +552,25 @@ def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
             assert heard(connection).startswith(b"HTTP/1.1 408")
 
 
+def test_what_is_no_http_leaves_no_trace_in_the_log(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    head = (
+        "POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+        f"Content-Type: {DICOM_PARTS}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ).encode()
+    for body in (b"zz\r\n", b"5\r\n--b0u\r\nzz\r\n", b"7\r\n--b0und\r\n0\r\n\r\nzz"):
+        with raw(service) as connection:
+            connection.sendall(head + body)
+            heard(connection)
+            with suppress(OSError):
+                connection.sendall(b"\x00zz\r\n\r\n")
+            heard(connection)
+    assert service.post(multipart(slices(1))).status_code == 200
+    assert "Traceback" not in caplog.text
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
     with taking(tmp_path / "home", {"max_associations_per_address": 2}) as service:
         connections = [raw(service) for _ in range(4)]
