@@ -29,13 +29,15 @@ from pynetdicom import AE
 
 from node.errors import SpoolError
 from node.intake import Intake
-from node.ledger import State
+from node.ledger import State, open_ledger
 from node.passwords import hash_password
 from node.spool import Spool
+from node.stow import serve
 from node.stow.answer import Reason
 from node.stow.door import ANYBODY, token_hash
 from tests.certificates import Authority
 from tests.ct import STUDY, image, ramp, uid
+from tests.e2e.peers import wait_for
 from tests.listening import listening
 from tests.stowing import (
     BOUNDARY,
@@ -623,6 +625,29 @@ def test_a_sender_that_goes_away_in_the_middle_leaves_what_was_whole(service: Se
     assert len(service.ledger.instances(revision)) == 2
     assert revision.released_at is not None  # its batch was ended: it is looked at soon
     assert service.post(body).status_code == 200
+
+
+def test_a_request_that_is_under_way_at_the_end_keeps_what_was_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "STOPPING_S", 1)
+    body = multipart(slices(3))
+    with taking(tmp_path / "home") as service:
+        connection = raw(service)
+        connection.sendall(
+            f"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: {DICOM_PARTS}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n".encode()
+        )
+        connection.sendall(body[:-300])
+        wait_for(lambda: len(service.stored()) == 2, 10)
+        settings = service.settings
+    connection.close()
+
+    (revision,) = open_ledger(settings.ledger_url).find(STUDY)
+    assert revision.released_at is not None
+    kinds = [record.find("EventIdentification/EventID") for record in records(service)]
+    codes = [kind.get("csd-code") for kind in kinds if kind is not None]
+    assert codes == ["110100", "110104", "110100"]  # started, instances transferred, stopped
 
 
 # -- who may send --------------------------------------------------------------------
