@@ -54,7 +54,7 @@ soak: setup-dev  ## 200 faults under load, then count what was lost (SOAK="--see
 	@deploy/debian-packages $(TEST_PACKAGES)
 	$(BIN)/python -m tests.soak $(SOAK)
 
-fuzz: setup-dev  ## 100,000 broken files and associations (FUZZ="--inputs 5000 --seed 7")
+fuzz: setup-dev  ## 100,000 broken files, associations and requests (FUZZ="--inputs 5000 --seed 7")
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 bad-input: setup-dev  ## the table of bad input and what becomes of it, into docs/bad-input.md

@@ -44,10 +44,23 @@ def ready(settings: Settings, ledger: Ledger) -> tuple[Finding, ...]:
     ledger : Ledger
     """
     return (
-        _look("ledger", ledger.check_writable),
-        _look("spool", lambda: _check_spool(settings)),
+        *ready_to_take(settings, ledger),
         _look("broker", lambda: check_broker(broker_url(settings), BROKER_TIMEOUT_S)),
         _look("model", lambda: identify(settings.model.bundle)),
+    )
+
+
+def ready_to_take(settings: Settings, ledger: Ledger) -> tuple[Finding, ...]:
+    """Look at each part that images cannot be taken without.
+
+    Parameters
+    ----------
+    settings : Settings
+    ledger : Ledger
+    """
+    return (
+        _look("ledger", ledger.check_writable),
+        _look("spool", lambda: _check_spool(settings)),
     )
 
 

@@ -20,17 +20,26 @@ def open_port(settings: Settings) -> socket.socket:
     ConfigError
         If it cannot be opened.
     """
-    host, port = settings.dicom.host, settings.dicom.port
+    return listen(settings.dicom.host, settings.dicom.port, "[dicom]")
+
+
+def listen(host: str, port: int, section: str) -> socket.socket:
+    """Listen on a port that a section of the configuration names.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be opened.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise cannot_listen(settings, error) from error
+        raise cannot_listen(host, port, section, error) from error
 
 
-def cannot_listen(settings: Settings, error: OSError) -> ConfigError:
+def cannot_listen(host: str, port: int, section: str, error: OSError) -> ConfigError:
     """What to tell who has configured a port that cannot be opened."""
     return ConfigError(
-        f"cannot listen on {settings.dicom.host}:{settings.dicom.port}: "
-        f"{error.strerror or error}; see [dicom] host and port"
+        f"cannot listen on {host}:{port}: {error.strerror or error}; see {section} host and port"
     )

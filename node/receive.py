@@ -86,7 +86,7 @@ def start_receiver(
             ],
         )
     except OSError as error:
-        raise cannot_listen(settings, error) from error
+        raise cannot_listen(*address, "[dicom]", error) from error
     log.info(
         "listening on %s:%d as %s%s",
         *address,

@@ -8,13 +8,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from ml.errors import IchnodeError, first_line
 from node.check.finding import Finding, Health
 from node.disk import Disk, Fullness
 from node.facts import SeriesFacts
-from node.settings import Condition, Destination, Settings
+from node.settings import Condition, Destination, DicomwebSettings, Settings
+from node.settings.web import is_this_machine
 
 ECHO_TIMEOUT_S = 5.0
 SOON = timedelta(days=30)
@@ -35,6 +38,9 @@ def check(settings: Settings) -> Iterator[Finding]:
         "port", lambda: _port(settings), "end what listens there, or change [dicom] port"
     )
     yield _guarded("access", lambda: _access(settings))
+    if settings.dicomweb.port is not None:
+        taking = partial(_dicomweb, settings.dicomweb, settings.dicomweb.port)
+        yield _guarded("dicomweb", taking)
     for name, certificate, key in _certificates(settings):
         yield _guarded(
             f"certificate {name}",
@@ -220,11 +226,55 @@ def _access(settings: Settings) -> Finding:
     )
 
 
+def _dicomweb(rules: DicomwebSettings, port: int) -> Finding:
+    from node.port import listen
+
+    where = f"{rules.host}:{port}"
+    try:
+        listen(rules.host, port, "[dicomweb]").close()
+        state = "is free"
+    except IchnodeError:
+        if not _answers_as_stow(rules, port):
+            return Finding(
+                "dicomweb",
+                Health.BAD,
+                f"{where} cannot be opened and no node answers there",
+                "end what listens there, or change [dicomweb] host and port",
+            )
+        state = "is taken by a node"
+    senders = len(rules.users) + len(rules.tokens)
+    who = f"{senders} senders" if senders else "anyone who reaches the port"
+    tls = "with TLS" if rules.tls.is_on else "without TLS"
+    text = f"{where} {state}; {who}, {tls}"
+    if senders and not rules.tls.is_on and not is_this_machine(rules.host):
+        cure = "set certificate and key in [dicomweb.tls]"
+        return Finding("dicomweb", Health.NOTE, f"{text}: passwords and tokens in clear", cure)
+    return Finding("dicomweb", Health.GOOD, text)
+
+
+def _answers_as_stow(rules: DicomwebSettings, port: int) -> bool:
+    """Whether a node takes instances there; with TLS, whether anybody shows a certificate."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(rules.host, rules.host)  # noqa: S104
+    connection = HTTPConnection(host, port, timeout=ECHO_TIMEOUT_S)
+    try:
+        if rules.tls.is_on:
+            return bool(ssl.get_server_certificate((host, port), timeout=ECHO_TIMEOUT_S))
+        connection.request("GET", "/health/live")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
     """Name, certificate and key of each that the node shows of itself."""
-    tls = settings.dicom.tls
-    if tls.certificate is not None and tls.key is not None:
-        yield "of the node", tls.certificate, tls.key
+    for name, tls in (
+        ("of the node", settings.dicom.tls),
+        ("for dicomweb", settings.dicomweb.tls),
+    ):
+        if tls.certificate is not None and tls.key is not None:
+            yield name, tls.certificate, tls.key
     for peer in (*settings.destinations, *settings.peers):
         if peer.tls_certificate is not None and peer.tls_key is not None:
             yield f"for {peer.name}", peer.tls_certificate, peer.tls_key

@@ -2,7 +2,7 @@
 
 common.py  what all of them share
 begin.py   demo, init, check, analyze
-run.py     up, receive, work, web
+run.py     up, receive, dicomweb, work, web
 watch.py   status, show, retry, route, purge, notify
 """
 

@@ -28,12 +28,22 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import WEB, WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
+    from node.up import (
+        DICOMWEB,
+        WEB,
+        WORKERS,
+        Supervisor,
+        one_at_a_time,
+        receivers,
+        run_until_told,
+    )
 
     settings = service_settings(config)
     start_service_logging(settings, "up", verbose=verbose)
     with one_at_a_time(settings.home):
         parts = receivers(settings) | WORKERS | (WEB if settings.web.with_up else {})
+        if settings.dicomweb.port is not None:
+            parts |= DICOMWEB
         run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
 
 
@@ -87,6 +97,32 @@ def receive(
                 Sweeper(settings, spool, ledger, hints).run(stop)
         finally:
             receiver.stop()
+
+
+@command(Panel.RUN)
+def dicomweb(
+    config: Config = None,
+    *,
+    new_token: Annotated[
+        bool, typer.Option("--new-token", help="Make a bearer token; print it and its hash.")
+    ] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Take instances by STOW-RS (one part of `up` where it is configured, for many machines)."""
+    if new_token:
+        _print_token()
+        return
+    from node.audit import Auditor
+    from node.processes import keep_freed_memory
+    from node.spool import Spool
+    from node.stow.serve import serve
+
+    settings = service_settings(config)
+    start_service_logging(settings, "dicomweb", verbose=verbose)
+    keep_freed_memory(4 * 1024**2)  # as where instances come in by C-STORE
+    ledger = ledger_of(settings)
+    with Auditor.open(settings, "dicomweb") as auditor:
+        serve(settings, Spool(settings.home), ledger, auditor)
 
 
 @command(Panel.RUN)
@@ -153,11 +189,26 @@ def web(
     serve(settings)
 
 
+def _print_token() -> None:
+    """Print a token for a sender, and what stands in `[dicomweb.tokens]` for it."""
+    import secrets
+
+    from node.stow.door import token_hash
+
+    token = secrets.token_urlsafe(32)
+    print(f'token: {token}\nNAME = "{token_hash(token)}"')
+    Console(stderr=True).print(
+        "Give the token to the sender, and put the second line below [dicomweb.tokens], with the "
+        "sender's name instead of NAME",
+        highlight=False,
+    )
+
+
 def _print_hash() -> None:
     """Print what stands in `[web.users]` for a password."""
     import getpass
 
-    from node.web.passwords import SHORTEST, hash_password
+    from node.passwords import SHORTEST, hash_password
 
     if sys.stdin.isatty():
         password = getpass.getpass("Password: ")

@@ -25,14 +25,24 @@ References
 PDUs and A-ABORT: DICOM PS3.8, 9.3. Fragments of a message: PS3.8, annex E.
 """
 
-from node.listener.limits import LONGEST_COMMAND, LONGEST_PDU, Cut
+from node.listener.limits import (
+    HANDSHAKE_S,
+    LONGEST_COMMAND,
+    LONGEST_PDU,
+    SLOWEST_RATE,
+    Cut,
+    Memory,
+)
 from node.listener.pdus import c_store_rsp, fragments_of
 from node.listener.port import NodePort, printable
 
 __all__ = [
+    "HANDSHAKE_S",
     "LONGEST_COMMAND",
     "LONGEST_PDU",
+    "SLOWEST_RATE",
     "Cut",
+    "Memory",
     "NodePort",
     "c_store_rsp",
     "fragments_of",

@@ -8,6 +8,7 @@ destination.py  [[destinations]]: who results are sent to
 log.py          [log]: what the parts of a node write to stderr
 route.py        [[routes]]: which results go where
 kind.py         the kinds of objects that are made of a series
+dicomweb.py     [dicomweb]: where instances come in by STOW-RS, and who may send
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 priority.py     [[priorities]]: which series go before others
@@ -24,6 +25,7 @@ The defaults run on one machine with nothing else installed.
 from node.settings.audit import AuditSettings
 from node.settings.condition import Condition
 from node.settings.destination import Destination, TransferSyntax
+from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.kind import IN_FORMS, Kind
 from node.settings.load import load_settings
@@ -62,6 +64,7 @@ __all__ = [
     "Destination",
     "Detail",
     "DicomSettings",
+    "DicomwebSettings",
     "EligibilitySettings",
     "Flagged",
     "Kind",

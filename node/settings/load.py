@@ -146,7 +146,8 @@ def takes(error: ValidationError) -> str:
 
 def _shown(location: list[Any], value: object) -> str:
     """What a key got, without the secrets that may stand there."""
-    if location[:1] == ["web"] and (location[1:2] == ["users"] or isinstance(value, dict)):
+    is_secret = location[1:2] in (["users"], ["tokens"]) or isinstance(value, dict)
+    if location[:1] in (["web"], ["dicomweb"]) and is_secret:
         return "these keys" if isinstance(value, dict) else "something else"  # a password?
     return _without_password(repr(value))
 

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.settings.audit import AuditSettings
 from node.settings.destination import Destination
+from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.fields import Misfit
 from node.settings.log import LogSettings
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
         examples=["/var/lib/ichnode"],
     )
     dicom: DicomSettings = DicomSettings()
+    dicomweb: DicomwebSettings = DicomwebSettings()
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
     peers: tuple[Peer, ...] = ()

@@ -6,7 +6,6 @@ paging.py     which rows a worklist shows: from an address and back
 course.py     a probability along the slices as a curve
 pictures.py   captures as PNG
 patient.py    what a header says of the patient, where that may be shown
-passwords.py  passwords as hashes
 door.py       who may come in: login, proxy, basic authentication
 guard.py      what every request and every answer has to keep to
 trail.py      who looked at what and who pressed what, for the audit trail

@@ -16,11 +16,11 @@ from starlette.types import ASGIApp
 
 from ml.errors import first_line
 from node.health import is_ready, ready
+from node.logins import TooManyFailures
 from node.metrics import CONTENT_TYPE
 from node.web import api, pages
 from node.web.asking import Asking, NotFromHere, NotIdentified
 from node.web.desk import LedgerAway, NotThere
-from node.web.door import TooManyFailures
 from node.web.guard import Guard
 
 log = logging.getLogger(__name__)

@@ -58,14 +58,22 @@ def test_help_comes_at_once_and_names_every_command() -> None:
     assert time.monotonic() - began < 5
     for heavy in ("torch", "pydicom", "sqlalchemy", "celery", "numpy"):
         assert f"| {heavy}\n" not in done.stderr, f"{heavy} is imported for --help"
-    names = "demo init up receive work web analyze status show retry notify purge check"
+    names = "demo init up receive dicomweb work web analyze status show retry notify purge check"
     for name in names.split():
         assert name in done.stdout
     assert "Not for clinical use" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(
-    "module", ["node.sweep", "node.receive", "node.reconcile", "node.work", "node.web.serve"]
+    "module",
+    [
+        "node.sweep",
+        "node.receive",
+        "node.reconcile",
+        "node.work",
+        "node.web.serve",
+        "node.stow.serve",
+    ],
 )
 def test_who_does_not_judge_does_without_pytorch(module: str) -> None:
     """It takes seconds to import and some hundred MB: receivers and deliverers are many."""

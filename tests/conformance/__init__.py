@@ -5,6 +5,7 @@ made          every object that the node makes
 attributes    their attributes, and where values come from
 content       their codes and templates
 network       what the node accepts, proposes and answers; its limits
+web           what it takes and answers by STOW-RS
 page          all of it, between the marks of the page
 ============  ==================================================================
 

@@ -406,14 +406,8 @@ def _two_columns(*rows: tuple[str, object]) -> str:
 
 
 _SECTIONS = (
-    "dicom",
-    "dicom.tls",
-    "destinations",
-    "routes",
-    "peers",
-    "assemble",
-    "report",
-    "deliver",
+    *("dicom", "dicom.tls", "dicomweb", "dicomweb.tls"),
+    *("destinations", "routes", "peers", "assemble", "report", "deliver"),
 )
 
 
@@ -434,7 +428,7 @@ def _parameters(table: Table) -> Iterator[str]:
 def _default(key: Key) -> str:
     if key.is_required:
         return "required"
-    if key.default is None or key.default == []:
+    if key.default in (None, [], {}):
         return "–"
     return f"`{str(key.default).lower() if isinstance(key.default, bool) else key.default}`"
 

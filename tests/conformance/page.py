@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conformance import attributes, content, network
+from tests.conformance import attributes, content, network, web
 from tests.conformance.made import Made, everything
 from tests.page import write_between
 
@@ -43,6 +43,9 @@ def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
         "asked": network.status_table(network.ASKED),
         "reported": network.status_table(network.REPORTED),
         "failed": network.status_table(network.FAILED),
+        "web": web.service_table(),
+        "answers": web.answer_table(),
+        "reasons": web.reason_table(),
         "parameters": network.parameter_table(),
         "suites": network.suite_table(),
         "created": attributes.created_table(made),

@@ -10,6 +10,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ from pynetdicom.sop_class import (
 )
 from sqlalchemy.exc import OperationalError
 
+from node import stow
 from node.audit import Auditor
 from node.broker import free_port
 from node.commit.answering import judge
@@ -60,17 +62,22 @@ from node.commit.content import (
     Request,
 )
 from node.deliver import Deliverer, NotTakenError, Sender
+from node.dicom import Status
 from node.errors import DeliveryError
+from node.intake import file_content
 from node.ledger import Instance, Reference, Result, open_ledger
+from node.part10 import take_apart
 from node.receive import Receiver
 from node.report.header import COPIED
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
+from node.stow.answer import Reason
 from tests.conformance import content, page
 from tests.conformance.made import Made, everything, items_within
 from tests.ct import image
 from tests.e2e.peers import dcmtk
 from tests.listening import listening
+from tests.stowing import OTHERS, Service, reasons, taking
 
 TEXT = page.PAGE.read_text(encoding="utf-8")
 NAMES = re.findall(r"<!-- /(\w+) -->", TEXT)
@@ -690,3 +697,38 @@ def test_every_object_says_that_it_is_not_for_clinical_use(made: list[Made]) -> 
     assert {
         one.kind for one in made if "not for clinical use" in one.dataset.SeriesDescription
     } == {one.kind for one in made}
+
+
+# -- by STOW-RS -------------------------------------------------------------------
+
+
+def test_every_status_and_reason_that_the_code_knows_is_on_the_page() -> None:
+    code = "".join(path.read_text() for path in Path(stow.__file__).parent.glob("*.py"))
+    named = {int(HTTPStatus[name]) for name in re.findall(r"HTTPStatus\.(\w+)", code)}
+    of_answers = re.findall(r"return (\d{3})\b|(\d{3}) if|else (\d{3})\b", code)
+    told = {int(row[0]) for row in rows("answers")}
+
+    assert named | {int(status) for found in of_answers for status in found if status} == told
+    failures = {int(status) for status in Status if status is not Status.SUCCESS}
+    assert set(codes_told("reasons")) == failures | set(map(int, Reason))
+
+
+def test_classes_and_syntaxes_are_those_of_c_store(tmp_path: Path) -> None:
+    def answered(service: Service, abstract: str, syntax: str) -> list[int]:
+        one = image()
+        one.SOPClassUID = abstract
+        content = BytesIO()
+        one.save_as(content, enforce_file_format=True)
+        file = take_apart(content.getvalue())
+        body = file_content(file.sop_class, file.instance, syntax, file.dataset)
+        answer = service.post(body, "application/dicom")
+        return reasons(answer) + reasons(answer, OTHERS)
+
+    storage = [context for context in ACCEPTED if context[0] not in (Verification, PUSH_MODEL)]
+    assert len(storage) > 20
+    with taking(tmp_path) as service:
+        for abstract, syntax in storage:  # it may be no such data set: that is another reason
+            assert set(answered(service, abstract, syntax)) <= {0xC000}
+        assert answered(service, MRImageStorage, ExplicitVRLittleEndian) == [0x0122]
+        for syntax in set(AllTransferSyntaxes) - {syntax for _, syntax in storage}:
+            assert answered(service, CTImageStorage, syntax) == [0xC122]

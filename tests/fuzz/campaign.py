@@ -12,12 +12,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fuzz.pdus import attack, session
-from tests.fuzz.port import IDLE_S, Port, Use, running_port
+from tests.fuzz.port import IDLE_S, Port, Use, running_port, running_stow
+from tests.fuzz.requests import send, store_request
 
 Progress = Callable[[int], None]
 """Gets how many more inputs are done."""
@@ -141,10 +142,6 @@ def _share(
 MOST_GROWTH_MIB = 300
 """What the receiver may have more of after a campaign than before."""
 
-MOST_MORE = 5
-"""Threads, open files and connections more than before: those of an association's end, or of
-the ledger's pool."""
-
 _SETTLES_S = 60.0
 
 
@@ -162,11 +159,46 @@ def fuzz_port(seed: str, count: int, jobs: int, work: Path, progress: Progress) 
         Empty folder.
     progress : callable
     """
+
+    def hold(number: int, port: Port, stay: list[socket.socket]) -> str:
+        return attack(port.number, session(random.Random(f"session {seed} {number}")), stay)
+
+    return _fuzz(running_port(work), hold, count, jobs, progress)
+
+
+def fuzz_stow(seed: str, count: int, jobs: int, work: Path, progress: Progress) -> Result:
+    """Send bad store requests, and see whether who takes them is well afterwards.
+
+    Parameters
+    ----------
+    seed : str
+    count : int
+        Requests.
+    jobs : int
+        At the same time.
+    work : pathlib.Path
+        Empty folder.
+    progress : callable
+    """
+
+    def hold(number: int, port: Port, stay: list[socket.socket]) -> str:
+        return send(port.number, store_request(random.Random(f"request {seed} {number}")), stay)
+
+    return _fuzz(running_stow(work), hold, count, jobs, progress)
+
+
+Hold = Callable[[int, Port, "list[socket.socket]"], str]
+"""One attack by its number; it says what was heard, and gives the connection that stays."""
+
+
+def _fuzz(
+    running: AbstractContextManager[Port], hold: Hold, count: int, jobs: int, progress: Progress
+) -> Result:
     result = Result()
-    with running_port(work) as port:
+    with running as port:
         before = port.use()
         with ThreadPoolExecutor(jobs) as pool:
-            for outcome in pool.map(lambda n: _hold(seed, n, port, progress), range(count)):
+            for outcome in pool.map(lambda n: _hold(hold, n, port, progress), range(count)):
                 result.outcomes[f"last heard: {outcome}"] += 1
         result.most_mib = port.use().mib if port.process.poll() is None else 0
         if illness := port.illness():
@@ -179,10 +211,10 @@ def fuzz_port(seed: str, count: int, jobs: int, work: Path, progress: Progress) 
     return result
 
 
-def _hold(seed: str, number: int, port: Port, progress: Progress) -> str:
+def _hold(hold: Hold, number: int, port: Port, progress: Progress) -> str:
     stay: list[socket.socket] = []
     try:
-        return attack(port.number, session(random.Random(f"session {seed} {number}")), stay)
+        return hold(number, port, stay)
     except OSError as error:
         return f"no connection ({error.strerror})"
     finally:
@@ -200,7 +232,7 @@ def _leak(port: Port, before: Use) -> str | None:
     deadline = time.monotonic() + _SETTLES_S
     while True:
         now = port.use()
-        if now.threads <= before.threads + MOST_MORE and now.open <= before.open + MOST_MORE:
+        if now.threads <= before.threads + port.spare and now.open <= before.open + port.spare:
             break
         if time.monotonic() > deadline:
             return f"not given back: {now} after, {before} before"

@@ -6,7 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection
+from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -16,8 +20,13 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from node.broker import free_port
 from tests import ct
 
+P = TypeVar("P", bound="Port")
+
 IDLE_S = 3
 """The receiver leaves a silent peer after that."""
+
+MOST_AT_ONCE = 30
+"""Requests that the service takes, and so threads that it has."""
 
 WELL_S = 5.0
 """So soon C-ECHO and C-STORE must be answered, with all that other processes do."""
@@ -39,6 +48,9 @@ class Port:
     process: "subprocess.Popen[bytes]"
     number: int
     log: Path
+    spare: int = 5
+    """Threads, open files and connections that it may keep: those of an association's end, or of
+    the ledger's pool."""
 
     def use(self) -> Use:
         """What it takes now."""
@@ -71,6 +83,34 @@ class Port:
         return f"it took {taken_s:.1f} s" if taken_s > WELL_S else None
 
 
+@dataclass(frozen=True)
+class StowPort(Port):
+    """A service by STOW-RS that runs; it keeps its threads, each with the ledger open."""
+
+    spare: int = 2 * MOST_AT_ONCE
+
+    def illness(self) -> str | None:
+        """What is wrong with it; None if it stores at once."""
+        if self.process.poll() is not None:
+            return f"it ended with status {self.process.returncode}"
+        start = time.monotonic()
+        content = BytesIO()
+        _image().save_as(content, enforce_file_format=True)
+        connection = HTTPConnection("127.0.0.1", self.number, timeout=2 * WELL_S)
+        headers = {"Content-Type": "application/dicom"}
+        try:
+            connection.request("POST", "/dicom-web/studies", content.getvalue(), headers)
+            status = connection.getresponse().status
+        except OSError as error:
+            return f"it takes no request: {error}"
+        finally:
+            connection.close()
+        if status != HTTPStatus.OK:
+            return f"it answers with {status}"
+        taken_s = time.monotonic() - start
+        return f"it took {taken_s:.1f} s" if taken_s > WELL_S else None
+
+
 def _image() -> Dataset:
     image = ct.image()
     image.SOPInstanceUID = generate_uid()
@@ -83,31 +123,51 @@ def _image() -> Dataset:
 @contextmanager
 def running_port(folder: Path) -> Iterator[Port]:
     """Run `ichnode receive` with room for many sessions from one address."""
-    folder.mkdir(parents=True, exist_ok=True)
     number = free_port()
+    with _running(folder, "receive", 200, f"port = {number}", "") as (process, log):
+        yield from _well(Port(process, number, log))
+
+
+@contextmanager
+def running_stow(folder: Path) -> Iterator[StowPort]:
+    """Run `ichnode dicomweb` with room for many requests from one address."""
+    number = free_port()
+    more = f"[dicomweb]\nport = {number}\n"
+    with _running(folder, "dicomweb", MOST_AT_ONCE, "", more) as (process, log):
+        yield from _well(StowPort(process, number, log))
+
+
+def _well(port: P) -> Iterator[P]:
+    deadline = time.monotonic() + 90
+    while port.illness() is not None:
+        if port.process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the receiver does not start: {port.log.read_text()[-2000:]}")
+        time.sleep(0.2)
+    yield port
+
+
+@contextmanager
+def _running(
+    folder: Path, part: str, most: int, dicom: str, more: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", Path]]:
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "ichnode.toml"
     config.write_text(
         f'home = "{folder / "home"}"\n'
-        f"[dicom]\nport = {number}\nprocesses = 1\nidle_s = {IDLE_S}\nmax_associations = 200\n"
-        "max_associations_per_address = 200\nassociations_per_minute = 100000\n"
+        f"[dicom]\n{dicom}\nprocesses = 1\nidle_s = {IDLE_S}\nmax_associations = {most}\n"
+        f"max_associations_per_address = {most}\nassociations_per_minute = 100000\n"
         "[assemble]\nquiet_s = 100000\n"  # nothing is to be analyzed, so nobody needs the broker
-        f'[broker]\nurl = "redis://127.0.0.1:{free_port()}/0"\n'
+        f'[broker]\nurl = "redis://127.0.0.1:{free_port()}/0"\n{more}'
     )
-    log = folder / "receive.log"
+    log = folder / f"{part}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "node", "receive", "--config", str(config)],
+            [sys.executable, "-m", "node", part, "--config", str(config)],
             stdout=output,
             stderr=output,
         )
-    port = Port(process, number, log)
     try:
-        deadline = time.monotonic() + 90
-        while port.illness() is not None:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"the receiver does not start: {log.read_text()[-2000:]}")
-            time.sleep(0.2)
-        yield port
+        yield process, log
     finally:
         process.terminate()
         try:

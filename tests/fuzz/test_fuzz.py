@@ -12,16 +12,18 @@ import pytest
 
 from node.broker import free_port
 from tests.fuzz import campaign
-from tests.fuzz.campaign import fuzz_files, fuzz_port
+from tests.fuzz.campaign import fuzz_files, fuzz_port, fuzz_stow
 from tests.fuzz.files import generator, read
 from tests.fuzz.mutate import elements, mutated
 from tests.fuzz.pdus import CONTEXTS, ECHO, RELEASE, Ending, Session, attack, request, session
 from tests.fuzz.port import Port, running_port
+from tests.fuzz.requests import store_request
 from tests.fuzz.seeds import seeds
 
 SEED = "short"
 FILES = 1_500
 SESSIONS = 200
+REQUESTS = 200
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,17 @@ def test_bad_sessions_leave_the_receiver_well_and_give_back_what_they_took(tmp_p
         assert result.outcomes[f"last heard: {heard}"] > 0.05 * SESSIONS, heard
 
 
+def test_bad_requests_leave_the_service_well_and_give_back_what_they_took(tmp_path: Path) -> None:
+    done: list[int] = []
+    result = fuzz_stow(SEED, REQUESTS, 8, tmp_path, done.append)
+
+    assert result.findings == []
+    assert result.outcomes.total() == len(done) == REQUESTS
+    for heard in ("200", "202", "400", "409", "415"):
+        assert result.outcomes[f"last heard: {heard}"] > 0.02 * REQUESTS, heard
+    assert result.outcomes["last heard: 500"] == 0
+
+
 # -- the inputs ------------------------------------------------------------------
 
 
@@ -61,6 +74,8 @@ def test_an_input_is_the_same_whenever_it_is_made() -> None:
         assert first == again
         first, again = (session(random.Random(f"x {number}")) for _ in range(2))
         assert first == again
+        one, other = (store_request(random.Random(f"x {number}")) for _ in range(2))
+        assert one == other
 
 
 def test_the_good_files_are_read_to_the_end(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from playwright.sync_api import expect
 from starlette.requests import HTTPConnection
 
 from node.errors import ConfigError
+from node.logins import FAILURES_S, MOST_FAILURES, Attempts, TooManyFailures
+from node.passwords import hash_password, matches
 from node.settings import Settings, WebSettings
-from node.web.door import FAILURES_S, MOST_FAILURES, Attempts, Door, TooManyFailures
-from node.web.passwords import hash_password, matches
+from node.web.door import Door
 from tests.certificates import Authority
 from tests.conftest import Clock
 from tests.node.configuration import complaint, load
