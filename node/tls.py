@@ -84,6 +84,7 @@ def check_files(settings: Settings) -> None:
         If one cannot be used.
     """
     server_context(settings.dicom.tls)
+    server_context(settings.feedback.tls, "[feedback.tls]")
     for peer in (*settings.destinations, *settings.peers):
         client_context(peer)
 

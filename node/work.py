@@ -13,7 +13,7 @@ from celery.worker.control import inspect_command
 
 from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.assemble import Reason
-from node.audit import Auditor
+from node.audit import Auditor, Study
 from node.commit import ask, tell
 from node.deliver import Deliverer
 from node.environment import is_passing
@@ -30,7 +30,16 @@ from node.hints import (
 )
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
-from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
+from node.ledger import (
+    Claim,
+    Instance,
+    JudgingModel,
+    Ledger,
+    Result,
+    digest_of_accession,
+    open_ledger,
+    patiently,
+)
 from node.logs import about
 from node.report import build, capture_numbers
 from node.results import predecessors, recorded
@@ -120,6 +129,7 @@ class Worker:
 
     def _hand_over(self, claim: Claim, analysis: "Analysis", results: list[Result]) -> None:
         destinations = [destination.name for destination in self.settings.destinations]
+        model = analysis.judgement.model
         reported = patiently(
             lambda: self.ledger.report(
                 claim,
@@ -128,6 +138,13 @@ class Worker:
                 warnings=analysis.judgement.warnings,
                 maxima=maxima(analysis.judgement),
                 flagged=flagged(analysis.judgement),
+                model=JudgingModel(
+                    model.name,
+                    model.version,
+                    model.digest,
+                    "" if model.operating_point is None else model.operating_point.name,
+                ),
+                accession=digest_of_accession(_accession_number(analysis)),
             )
         )
         if reported:
@@ -136,7 +153,7 @@ class Worker:
                 analysis.sources,
                 claim.revision.series_instance_uid,
                 claim.revision.number,
-                analysis.judgement.model,
+                model,
             )
             for destination in destinations:
                 self.hints.deliver(destination)
@@ -232,6 +249,11 @@ def _telling_plainly() -> Iterator[None]:
     except Exception as error:
         what = first_line(error) if is_passing(error) else f"unexpected {type(error).__name__}"
         log.error("a task ended: %s", what, exc_info=log.isEnabledFor(logging.DEBUG))
+
+
+def _accession_number(analysis: "Analysis") -> str:
+    """Of the first image that was judged; empty where it has none."""
+    return Study.of(analysis.sources[0]).accession_number if analysis.sources else ""
 
 
 def _reason(error: IchnodeError) -> str:

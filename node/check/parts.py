@@ -207,9 +207,9 @@ def _access(settings: Settings) -> Finding:
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
     """Name, certificate and key of each that the node shows of itself."""
-    tls = settings.dicom.tls
-    if tls.certificate is not None and tls.key is not None:
-        yield "of the node", tls.certificate, tls.key
+    for name, tls in (("of the node", settings.dicom.tls), ("for HL7", settings.feedback.tls)):
+        if tls.certificate is not None and tls.key is not None:
+            yield name, tls.certificate, tls.key
     for peer in (*settings.destinations, *settings.peers):
         if peer.tls_certificate is not None and peer.tls_key is not None:
             yield f"for {peer.name}", peer.tls_certificate, peer.tls_key

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import HINT_S, WITHOUT_RESULT, Database
+from node.ledger.database import HINT_S, WITHOUT_RESULT
+from node.ledger.feedback import Feedback, JudgingModel
 from node.ledger.records import Result, Revision, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -25,7 +26,7 @@ class Claim:
         return self.revision.attempts
 
 
-class Analyzing(Database):
+class Analyzing(Feedback):
     """A worker claims a revision, keeps its claim alive, and reports or fails."""
 
     def claim(self, revision_id: int, lease_s: float) -> Claim | None:
@@ -60,8 +61,23 @@ class Analyzing(Database):
         warnings: Sequence[str],
         maxima: dict[str, float],
         flagged: Sequence[str] = (),
+        model: JudgingModel | None = None,
+        accession: str | None = None,
     ) -> bool:
         """Move a revision to reported and plan the delivery of its results.
+
+        Parameters
+        ----------
+        claim : Claim
+        results : sequence of Result
+        destinations : sequence of str
+        warnings : sequence of str
+        maxima : dict of str to float
+        flagged : sequence of str
+        model : JudgingModel, optional
+            Which has judged; without it no reading is compared with this.
+        accession : str, optional
+            A digest of the accession number.
 
         Returns
         -------
@@ -70,6 +86,7 @@ class Analyzing(Database):
         """
         now = self.clock()
         with self.engine.begin() as connection:
+            self.hold_series_of(connection, claim.revision.id)
             moved = connection.execute(
                 sa.update(_revision)
                 .where(self._holds(claim))
@@ -90,6 +107,8 @@ class Analyzing(Database):
             # A notice that was not sent yet is not true any more.
             self.drop_unsent(connection, claim.revision.id)
             self.record(connection, claim.revision.id, results, destinations, now)
+            if model is not None:
+                self.enter_judgement(connection, claim.revision.id, model, flagged, accession, now)
         return True
 
     def fail(self, claim: Claim, reason: str, detail: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import Database
+from node.ledger.feedback import Feedback
 from node.ledger.records import DeliveryState, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -89,7 +89,7 @@ _REMOVED_AT = {
 }
 
 
-class Cleaning(Database):
+class Cleaning(Feedback):
     """What has ended long ago is found, and marked as removed."""
 
     def removable(
@@ -277,6 +277,7 @@ class Cleaning(Database):
                 connection, ended, rule
             ):
                 return False
+            self.forget_readings(connection, ended.series_id)
             for table in (_delivery, _result, _event):
                 connection.execute(sa.delete(table).where(table.c.revision_id.in_(of_series)))
             for table in (_instance, _revision):

@@ -4,6 +4,7 @@ fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 log.py          [log]: what the parts of a node write to stderr
+feedback.py     [feedback]: where radiologists' labels come in by HL7 v2
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 report.py       [report]: which results are made, and in what form
@@ -18,6 +19,7 @@ The defaults run on one machine with nothing else installed.
 
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.feedback import FeedbackSettings
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
 from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
@@ -50,6 +52,7 @@ __all__ = [
     "Detail",
     "DicomSettings",
     "EligibilitySettings",
+    "FeedbackSettings",
     "LedgerSettings",
     "LogForm",
     "LogLevel",

@@ -101,7 +101,7 @@ class ClientCertificates(StrEnum):
 
 
 class TLSSettings(Section):
-    """TLS for those who call the node; without a certificate it speaks plain DICOM."""
+    """TLS for those who call the node; without a certificate there is none."""
 
     certificate: Path | None = Field(
         None,

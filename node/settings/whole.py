@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.settings.audit import AuditSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.feedback import FeedbackSettings
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
 from node.settings.report import ReportSettings
@@ -62,6 +63,7 @@ class Settings(BaseSettings):
     deliver: DeliverSettings = DeliverSettings()
     notify: tuple[NotifyRule, ...] = ()
     smtp: SmtpSettings = SmtpSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     broker: BrokerSettings = BrokerSettings()

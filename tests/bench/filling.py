@@ -46,7 +46,7 @@ class Filling:
     @property
     def rows(self) -> int:
         """Rows of all tables together."""
-        return self.series * (9 + self.instances + 3 * self.results)
+        return self.series * (10 + self.instances + 3 * self.results)
 
     @staticmethod
     def study(number: int) -> str:
@@ -102,6 +102,8 @@ class Filling:
                 "NULL, 1, 1, "
                 f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL, {at} + 20, {at} + 20",
             ),
+            "INSERT INTO model (id, name, version, digest, operating_point) "
+            "VALUES (1, 'phantom', '0', 'c0ffee', 'balanced')",
             f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
                 "instance",
@@ -111,6 +113,9 @@ class Filling:
                 f"{folder} || {root} || '.3.' || k || '.c0ffeec0ffeec0ff.dcm', "
                 f"'SCANNER', {at}, 1, NULL",
             ),
+            "INSERT INTO judged (series_id, number, model_id, judged_at, flagged, is_flagged) "
+            "SELECT series_id, 1, 1, updated_at, COALESCE(flagged, '[]'), flagged IS NOT NULL "
+            "FROM revision",
             _insert(
                 "event",
                 self.series,

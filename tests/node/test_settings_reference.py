@@ -64,6 +64,7 @@ def test_what_is_as_by_default_is_not_written() -> None:
     assert {name: table for name, table in written.items() if table} == {
         "home": "/somewhere",
         "dicom": {"tls": {}},
+        "feedback": {"tls": {}},
     }
 
 
