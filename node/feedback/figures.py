@@ -8,6 +8,7 @@ look at some series more often than at others: C. B. Begg and R. A. Greenes, Bio
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -157,6 +158,27 @@ class Figures:
         return self.tally.true_negatives + self.tally.false_negatives
 
 
+def trailing(
+    days: Mapping[int, Tally], first: int, last: int, *, step: int, width: int
+) -> list[tuple[int, Tally]]:
+    """Sums over the days up to each of some days.
+
+    Parameters
+    ----------
+    days : mapping of int to Tally
+        Since 1970.
+    first, last : int
+        Days; the sums end on the last one and every `step` days before it.
+    step, width : int
+        Days.
+    """
+    ends = range(last, first - 1, -step)[::-1]
+    return [
+        (end, sum((days[d] for d in range(end - width + 1, end + 1) if d in days), Tally()))
+        for end in ends
+    ]
+
+
 def _rest(proportion: Proportion) -> Proportion:
     return Proportion(proportion.of - proportion.hits, proportion.of)
 
@@ -200,6 +222,7 @@ def as_json(figures: Figures) -> dict[str, Any]:
             "high": high,
             "hits": proportion.hits,
             "of": proportion.of,
+            "is_few": proportion.is_few,
         }
     for name in ESTIMATES:
         estimate: Estimate | None = getattr(figures, name)
