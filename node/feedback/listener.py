@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 _BEGIN, _END = b"\x0b", b"\x1c\r"
 _PIECE = 16 * 1024
 
+_LOOK_S = 0.1
+"""Between two looks whether it is to end, seconds."""
+
 SENDING_S = 10.0
 """For a sender to take an answer, or to shake hands by TLS."""
 
@@ -145,7 +148,9 @@ class Listener(socketserver.ThreadingTCPServer):
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Take messages as long as the context lasts."""
-        thread = threading.Thread(target=self.serve_forever, name="hl7", daemon=True)
+        thread = threading.Thread(
+            target=self.serve_forever, args=(_LOOK_S,), name="hl7", daemon=True
+        )
         thread.start()
         log.info("labels by HL7 on %s:%s", *self.server_address[:2])
         try:

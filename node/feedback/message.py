@@ -292,14 +292,18 @@ class _Group:
                 Fault.MISSING,
                 "it names no study: an OBX with its UID is needed, or OBR-3, the accession number",
             )
-        texts = max(self.times, default=""), self.request.text(22), header.text(7)
         try:
-            said_at = next((_time(text) for text in texts if text), None)
-            if said_at is not None:
-                not_later(said_at, now + CLOCKS_DIFFER)
-            return Order(subject, as_findings(self.said), said_at)
+            return Order(subject, as_findings(self.said), self._said_at(header, now))
         except ReadingError as error:
             raise MessageError(Fault.DATA_TYPE, str(error)) from None
+
+    def _said_at(self, header: Segment, now: datetime) -> datetime | None:
+        """When: as its observations say, else its request, else the message."""
+        for texts in (self.times, [self.request.text(22)], [header.text(7)]):
+            times = [_time(text) for text in texts if text]
+            if times:
+                return not_later(max(times), now + CLOCKS_DIFFER)
+        return None
 
 
 _UIDS = (codes.DCM.StudyInstanceUID, codes.DCM.SeriesInstanceUID)

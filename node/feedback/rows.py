@@ -196,9 +196,9 @@ def _check_against(said: dict[tuple[Subject, str], tuple[int, Findings]], row: R
 def write_rows(
     rows: Iterable[Mapping[str, str | float | None]], columns: Sequence[str]
 ) -> Iterator[str]:
-    """Lines of a file, the names of the columns first."""
+    """Lines of a file (RFC 4180), the names of the columns first."""
     line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
+    writer = csv.writer(line, lineterminator="\r\n")
     for cells in chain([columns], ([row.get(name) for name in columns] for row in rows)):
         writer.writerow([_harmless(cell) if isinstance(cell, str) else cell for cell in cells])
         yield line.getvalue()

@@ -43,7 +43,7 @@ def test_a_row_says_of_which_study_what_who_and_when() -> None:
 
 @pytest.mark.parametrize("between", [",", ";", "\t"])
 def test_columns_may_stand_in_any_order_and_come_from_any_program_of_tables(between: str) -> None:
-    lines = ["\ufeffANY , Accession_Number", ' "1" , A-42', "", "0,A-43", " , "]
+    lines = ["\ufeffANY , Accession_Number", '"1" , A-42', "", "0,A-43", " , "]
     text = "\r\n".join(lines).replace(",", between)
     first, second = read(text)
     assert isinstance(first, Row)
