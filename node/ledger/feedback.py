@@ -214,6 +214,14 @@ class _Changes:
 _KEYS = ("model_id", "day", "finding")
 _COUNTS = tuple(count.name for count in fields(Tally))
 
+# The same in both databases; put together by SQLAlchemy it would be so at every execution.
+_ADD = sa.text(
+    f"INSERT INTO tally ({', '.join(_KEYS + _COUNTS)}) "  # noqa: S608
+    f"VALUES ({', '.join(f':{name}' for name in _KEYS + _COUNTS)}) "
+    f"ON CONFLICT ({', '.join(_KEYS)}) DO UPDATE SET "
+    + ", ".join(f"{name} = tally.{name} + excluded.{name}" for name in _COUNTS)
+)
+
 
 class Feedback(Database):
     """Judgements and readings come in, and are counted."""
@@ -282,7 +290,7 @@ class Feedback(Database):
                 )
                 changes.take(_counted(row, row.truth))
                 changes.add(_counted(row, truth))
-            self._count(connection, changes)
+            _count(connection, changes)
         return Entered.NEW
 
     def enter_judgement(
@@ -324,29 +332,28 @@ class Feedback(Database):
         ).first()
         if before is not None and before.number > of_revision.number:
             return
+        model_id = self._model_id(connection, model)
+        truth = _truth(connection, of_revision.study_instance_uid, of_revision.series_instance_uid)
         values = {
             "series_id": of_revision.series_id,
             "number": of_revision.number,
-            "model_id": self._model_id(connection, model),
+            "model_id": model_id,
             "judged_at": now,
             "flagged": sorted(flagged),
             "is_flagged": bool(flagged),
-            "truth": _truth(
-                connection, of_revision.study_instance_uid, of_revision.series_instance_uid
-            ),
+            "truth": truth,
             "accession": accession,
         }
-        entered = connection.execute(
-            self.insert(_judged)
-            .values(values)
-            .on_conflict_do_update(index_elements=["series_id"], set_=values)
-            .returning(*_judged.c)
-        ).one()
         changes = _Changes()
-        if before is not None:
+        if before is None:
+            connection.execute(sa.insert(_judged).values(values))
+        else:
+            connection.execute(
+                sa.update(_judged).where(_judged.c.series_id == before.series_id).values(values)
+            )
             changes.take(_counted(before, before.truth))
-        changes.add(_counted(entered, entered.truth))
-        self._count(connection, changes)
+        changes.add(counted(model_id, now, flagged, truth))
+        _count(connection, changes)
 
     def hold_series_of(self, connection: sa.Connection, revision_id: int) -> None:
         """Keep a series from being deleted: first of all, as all do who hold it and a revision."""
@@ -399,23 +406,6 @@ class Feedback(Database):
             connection.execute(self.insert(_model).values(asdict(model)).on_conflict_do_nothing())
             found = connection.execute(asked).scalar_one()
         return int(found)
-
-    def _count(self, connection: sa.Connection, changes: "_Changes") -> None:
-        rows = [
-            dict(zip(_KEYS, key, strict=True)) | asdict(change)
-            for key, change in sorted(changes.by_key.items())
-            if change != Tally()
-        ]
-        if not rows:
-            return
-        added = self.insert(_tally)
-        connection.execute(
-            added.on_conflict_do_update(
-                index_elements=list(_KEYS),
-                set_={name: _tally.c[name] + added.excluded[name] for name in _COUNTS},
-            ),
-            rows,
-        )
 
     # -- what is asked ---------------------------------------------------------
 
@@ -646,6 +636,17 @@ def _unread(is_flagged: bool, after: Place | None) -> sa.Select[Any]:
         .where(*conditions)
         .order_by(_judged.c.judged_at.desc(), _judged.c.series_id.desc())
     )
+
+
+def _count(connection: sa.Connection, changes: _Changes) -> None:
+    """Add to the counts, in the order of their keys."""
+    rows = [
+        dict(zip(_KEYS, key, strict=True)) | asdict(change)
+        for key, change in sorted(changes.by_key.items())
+        if change != Tally()
+    ]
+    if rows:
+        connection.execute(_ADD, rows)
 
 
 def _counted(row: Any, findings: Mapping[str, bool] | None) -> dict[_Key, Tally]:
