@@ -1,5 +1,6 @@
 """A reading comes in: it is found out which study it is about, entered, and recorded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -132,12 +133,7 @@ class Intake:
         """The study of an accession number."""
         digest = digest_of_accession(accession_number)
         found = set() if digest is None else set(self._ledger.judged_of_accession(digest))
-        under_way = self._ledger.under_way()[:MOST_UNDER_WAY]
-        firsts = self._ledger.first_instances(under_way) if under_way else {}
-        for revision in under_way:
-            path = self._spool.path(firsts[revision.id].path)
-            if Study.of(header_of(path)).accession_number.strip() == accession_number:
-                found.add(revision.study_instance_uid)
+        found = found or set(self._under_way(accession_number))
         if not found:
             raise UnknownSubjectError(
                 "no series that this node has judged or is about to has the accession number: "
@@ -148,6 +144,15 @@ class Intake:
                 f"{len(found)} studies have the accession number: give the Study Instance UID"
             )
         return found.pop()
+
+    def _under_way(self, accession_number: str) -> Iterator[str]:
+        """Studies that are not judged yet, as far as their images have an accession number."""
+        under_way = self._ledger.under_way()[:MOST_UNDER_WAY]
+        firsts = self._ledger.first_instances(under_way) if under_way else {}
+        for revision in under_way:
+            path = self._spool.path(firsts[revision.id].path)
+            if Study.of(header_of(path)).accession_number.strip() == accession_number:
+                yield revision.study_instance_uid
 
     def _study(self, target: Target, revision: Revision | None) -> Study:
         """The study, and whose it is, as far as an image of it still says so."""

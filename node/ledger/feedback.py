@@ -258,8 +258,9 @@ class Feedback(Database):
                 about.append(_series.c.series_instance_uid == reading.series_instance_uid)
             if connection.execute(sa.select(_series.c.id).where(*about).limit(1)).first() is None:
                 return Entered.NOT_THERE
-            before = connection.execute(sa.select(_reading.c.findings).where(is_known)).scalars()
-            if _as_json(reading.findings) in before:
+            asked = sa.select(_reading.c.findings, _reading.c.remark).where(is_known)
+            before = [(row.findings, row.remark) for row in connection.execute(asked)]
+            if (_as_json(reading.findings), reading.remark) in before:
                 return Entered.KNOWN
             connection.execute(
                 sa.insert(_reading).values(

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -330,7 +330,7 @@ class Desk:
         reader: str,
         remark: str | None,
     ) -> bool:
-        """Enter what a reader says of a series; False if it was said before.
+        """Enter what a reader says of a series; False if it was said last, by the same one.
 
         Raises
         ------
@@ -348,10 +348,12 @@ class Desk:
             as_findings(said),
             as_remark(remark or ""),
         )
-        entered = self.ledger.enter_undated_reading(reading)
-        if entered is Entered.NOT_THERE:
+        before = self.ledger.readings(reading.study_instance_uid, revision.series_instance_uid)
+        if before and replace(before[0], said_at=reading.said_at) == reading:
+            return False
+        if self.ledger.enter_reading(reading) is Entered.NOT_THERE:
             raise NotThere("no such series in the ledger any more")
-        return entered is Entered.NEW
+        return True
 
     def unlabelled(
         self, after: Place | None, limit: int

@@ -15,9 +15,16 @@ from typer.testing import CliRunner, Result
 
 from ml.identity import identify
 from ml.labels import LABELS, Label
+from node.audit import Auditor
 from node.broker import free_port
+from node.check import Health
+from node.check.parts import check
 from node.cli import app
+from node.feedback.intake import Intake
+from node.feedback.listener import Listener
 from node.ledger import JudgingModel, Ledger, Source, open_ledger
+from node.settings import Settings
+from node.spool import Spool
 from tests.e2e.peers import wait_for
 from tests.node.test_feedback_ledger import judge, say
 from tests.node.test_feedback_listener import example
@@ -151,6 +158,20 @@ def test_before_any_series_was_judged_there_is_nothing_to_report(tmp_path: Path)
     done = CliRunner().invoke(app, ["feedback", "--config", str(file)])
     assert done.exit_code == 0
     assert "No series was judged yet" in done.stdout
+
+
+def test_the_doctor_says_whether_labels_can_come_in(tmp_path: Path, ledger: Ledger) -> None:
+    settings = Settings(home=tmp_path, feedback={"hl7_port": free_port()})
+
+    def hl7() -> str:
+        found = next(f for f in check(settings) if f.subject == "hl7")
+        assert found.health is Health.GOOD
+        return found.text
+
+    assert "is free for labels" in hl7()
+    intake = Intake(ledger, Spool(tmp_path), Auditor.silent())
+    with Listener(settings, intake) as listener, listener.serving():
+        assert "something listens for labels" in hl7()
 
 
 def test_listening_needs_a_port(feedback: Feedback) -> None:

@@ -21,11 +21,12 @@ from node.audit import Auditor
 from node.broker import free_port
 from node.feedback.intake import Intake
 from node.feedback.listener import Listener
-from node.ledger import Ledger, Source, Tally, open_ledger
+from node.ledger import Instance, Ledger, Source, Tally, open_ledger
 from node.settings import Settings
 from node.spool import Spool
 from tests.certificates import Authority
-from tests.node.test_feedback_ledger import ANY, judge, tally
+from tests.ct import image
+from tests.node.test_feedback_ledger import ANY, CT, judge, tally
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "feedback.md"
 
@@ -142,6 +143,18 @@ def test_an_accession_number_of_two_studies_or_of_none_is_refused(node: Port) ->
     without = "\r".join(s for s in example().split("\r") if "110180" not in s)
     assert "2 studies have" in code(node.ask(without))[2]
     assert "give the Study Instance UID" in code(node.ask(without.replace("A-42", "A-1")))[2]
+
+
+def test_a_series_under_way_is_found_by_what_its_images_say(node: Port) -> None:
+    made = image()
+    made.StudyInstanceUID, made.AccessionNumber = "1.7", "A-7"
+    path = Path("1.7") / "image.dcm"
+    (Spool(node.home).path(path)).parent.mkdir(parents=True)
+    made.save_as(Spool(node.home).path(path), enforce_file_format=True)
+    node.ledger.store(Instance("1.7", "1.7.1", "1.7.1.1", CT, "d" * 64, path, "SCANNER"), 30)
+    without = "\r".join(s for s in example().split("\r") if "110180" not in s)
+    assert code(node.ask(without.replace("A-42", "A-7")))[0] == "AA"
+    assert len(node.ledger.readings("1.7", "1.7.1")) == 1
 
 
 def test_nothing_of_a_message_is_logged(node: Port, caplog: pytest.LogCaptureFixture) -> None:
