@@ -17,6 +17,7 @@ from node.clean import Freed
 from node.disk import Disk, Fullness
 from node.ledger import (
     DestinationState,
+    JudgingModel,
     Ledger,
     Notification,
     NotificationState,
@@ -30,6 +31,7 @@ from node.settings import ROUTINE, Kind, Settings
 from node.spool import PROBABILITIES, Spool
 
 if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
+    from node.feedback.figures import Figures, Proportion
     from node.judgement import Model
     from node.offline import Outcome
 
@@ -471,3 +473,76 @@ def finding(console: Console, found: Finding) -> None:
     )
     if found.cure and found.health is not Health.GOOD:
         console.print(f"    → {escape(found.cure)}", highlight=False, soft_wrap=True)
+
+
+def figures(
+    console: Console,
+    found: "Sequence[tuple[JudgingModel, Mapping[Label, Figures]]]",
+    days: int | None,
+) -> None:
+    """What `ichnode feedback` prints: a table for each model."""
+    if not found:
+        console.print("No series was judged yet by a model that was noted.")
+    for model, by_label in found:
+        point = model.operating_point or "none: nothing is flagged"
+        console.print(
+            f"[bold]{escape(model.name)} {escape(model.version)}[/bold] {model.digest[:12]}, "
+            f"operating point {escape(point)}"
+            f"{'' if days is None else f', judged in the last {days} days'}",
+            highlight=False,
+        )
+        table = Table("finding", *_COUNTED, *_PROPORTIONS)
+        for label in (Label.ANY, *SUBTYPES):
+            one = by_label[label]
+            tally = one.tally
+            table.add_row(
+                label.value,
+                *(
+                    str(count)
+                    for count in (
+                        tally.true_positives,
+                        tally.false_positives,
+                        tally.true_negatives,
+                        tally.false_negatives,
+                    )
+                ),
+                *(_proportion(getattr(one, name)) for name in _PROPORTIONS),
+            )
+        console.print(table)
+        whole = by_label[Label.ANY]
+        console.print(
+            f"any: labelled {_of(whole.flagged_read)} flagged and {_of(whole.unflagged_read)} "
+            "other series. What nobody labelled is in no figure.",
+            highlight=False,
+        )
+        if whole.is_one_sided:
+            console.print(
+                "[yellow]Flagged series and others are not labelled alike often: the sensitivity "
+                "and specificity above are not those of all series.[/yellow]"
+            )
+            for name in ("sensitivity", "specificity"):
+                adjusted = getattr(whole, f"adjusted_{name}")
+                if adjusted is not None:
+                    console.print(
+                        f"If chance chose among each, {name} is {adjusted.value:.1%} "
+                        f"({adjusted.low:.1%}-{adjusted.high:.1%}).",
+                        highlight=False,
+                    )
+    console.print(f"[bold]{NOT_FOR_CLINICAL_USE}[/bold]")
+
+
+_COUNTED = ("TP", "FP", "TN", "FN")
+_PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "prevalence")
+
+
+def _of(proportion: "Proportion") -> str:
+    return f"{proportion.hits} of {proportion.of}"
+
+
+def _proportion(proportion: "Proportion") -> str:
+    """In percent, with its interval."""
+    if proportion.value is None or proportion.interval is None:
+        return "-"
+    low, high = proportion.interval
+    few = ", few" if proportion.is_few else ""
+    return f"{proportion.value:.1%} ({low:.1%}-{high:.1%}{few})"

@@ -85,6 +85,7 @@ def check_files(settings: Settings) -> None:
     """
     server_context(settings.dicom.tls)
     server_context(settings.dicomweb.tls, "[dicomweb.tls]")
+    server_context(settings.feedback.tls, "[feedback.tls]")
     for peer in (*settings.destinations, *settings.peers):
         client_context(peer)
 

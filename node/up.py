@@ -28,12 +28,25 @@ WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
 
 WEB = {"web": ["web"]}
 DICOMWEB = {"dicomweb": ["dicomweb"]}
+FEEDBACK = {"feedback": ["feedback", "listen"]}
 
 
 def receivers(settings: Settings) -> dict[str, list[str]]:
     """The parts that receive, all on one port; the first of them assembles too."""
     others = range(2, settings.dicom.processes + 1)
     return {RECEIVE: [RECEIVE]} | {f"{RECEIVE} {n}": [RECEIVE, "--further"] for n in others}
+
+
+def parts_of(settings: Settings) -> dict[str, list[str]]:
+    """All parts of a node on one machine: those that every node has, and those configured."""
+    parts = receivers(settings) | WORKERS
+    if settings.web.with_up:
+        parts |= WEB
+    if settings.dicomweb.port is not None:
+        parts |= DICOMWEB
+    if settings.feedback.hl7_port is not None:
+        parts |= FEEDBACK
+    return parts
 
 
 END_TIMEOUT_S = 20.0

@@ -13,7 +13,7 @@ from celery.worker.control import inspect_command
 
 from ml.errors import IchnodeError, NotAHeadError, first_line
 from node.assemble import Reason
-from node.audit import Auditor
+from node.audit import Auditor, Study
 from node.commit import ask, tell
 from node.deliver import Deliverer
 from node.environment import is_passing
@@ -31,7 +31,16 @@ from node.hints import (
 )
 from node.judgement import digest_of_instances
 from node.lease import staying_alive
-from node.ledger import Claim, Instance, Ledger, Result, open_ledger, patiently
+from node.ledger import (
+    Claim,
+    Instance,
+    JudgingModel,
+    Ledger,
+    Result,
+    digest_of_accession,
+    open_ledger,
+    patiently,
+)
 from node.logs import about
 from node.report import build, capture_numbers
 from node.results import predecessors, recorded
@@ -134,6 +143,7 @@ class Worker:
     ) -> None:
         where = plan(routing, results, self.settings)
         unsent = None if where.deliveries else routing.unsent
+        model = analysis.judgement.model
         reported = patiently(
             lambda: self.ledger.report(
                 claim,
@@ -145,6 +155,13 @@ class Worker:
                 said=routing.said or unsent,
                 # Without routes results stay until somebody names a destination.
                 unsent=unsent if self.settings.routes else None,
+                model=JudgingModel(
+                    model.name,
+                    model.version,
+                    model.digest,
+                    "" if model.operating_point is None else model.operating_point.name,
+                ),
+                accession=digest_of_accession(_accession_number(analysis)),
             )
         )
         if reported:
@@ -155,7 +172,7 @@ class Worker:
                 analysis.sources,
                 claim.revision.series_instance_uid,
                 claim.revision.number,
-                analysis.judgement.model,
+                model,
             )
             for destination in where.destinations:
                 self.hints.deliver(destination)
@@ -254,6 +271,11 @@ def _telling_plainly() -> Iterator[None]:
     except Exception as error:
         what = first_line(error) if is_passing(error) else f"unexpected {type(error).__name__}"
         log.error("a task ended: %s", what, exc_info=log.isEnabledFor(logging.DEBUG))
+
+
+def _accession_number(analysis: "Analysis") -> str:
+    """Of the first image that was judged; empty where it has none."""
+    return Study.of(analysis.sources[0]).accession_number if analysis.sources else ""
 
 
 def _reason(error: IchnodeError) -> str:

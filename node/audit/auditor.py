@@ -298,6 +298,15 @@ class Auditor:
             [events.series_begun_again(self._process, _now(), person, shown, series_instance_uid)]
         )
 
+    def series_read(
+        self, person: Person, study: Study, series_instance_uid: str | None, source: str
+    ) -> None:
+        """A reader's label was entered; without a series, of every one of the study."""
+        shown = self._shown(study)
+        self._put(
+            [events.series_read(self._process, _now(), person, shown, series_instance_uid, source)]
+        )
+
     def user_authenticated(
         self, person: Person, what: Authentication, *, succeeded: bool = True
     ) -> None:

@@ -302,15 +302,31 @@ def series_begun_again(
     return _by_person(process, at, person, study, series_instance_uid, Action.UPDATE)
 
 
+def series_read(
+    process: Process,
+    at: datetime,
+    person: Person,
+    study: Study,
+    series_instance_uid: str | None,
+    source: str,
+) -> AuditMessage:
+    """A reader's label of a series, or of a whole study, was entered; `source` says how it came."""
+    return _by_person(
+        process, at, person, study, series_instance_uid, Action.UPDATE, (("Label", source),)
+    )
+
+
 def _by_person(
     process: Process,
     at: datetime,
     person: Person,
     study: Study,
-    series_instance_uid: str,
+    series_instance_uid: str | None,
     action: Action,
+    further: tuple[tuple[str, str], ...] = (),
 ) -> AuditMessage:
-    details = (("Series Instance UID", series_instance_uid),)
+    series = () if series_instance_uid is None else (("Series Instance UID", series_instance_uid),)
+    details = (*series, *further)
     return AuditMessage(
         codes.DCM.DICOMInstancesAccessed,
         action,

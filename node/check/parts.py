@@ -1,5 +1,6 @@
 """What the doctor looks at on this machine, and the order in which it looks at everything."""
 
+import errno
 import os
 import socket
 import ssl
@@ -37,6 +38,8 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield _guarded(
         "port", lambda: _port(settings), "end what listens there, or change [dicom] port"
     )
+    if settings.feedback.hl7_port is not None:
+        yield _guarded("hl7", lambda: _hl7(settings), "see [feedback] hl7_host and hl7_port")
     yield _guarded("access", lambda: _access(settings))
     if settings.dicomweb.port is not None:
         taking = partial(_dicomweb, settings.dicomweb, settings.dicomweb.port)
@@ -209,6 +212,21 @@ def _port(settings: Settings) -> Finding:
         return Finding("port", Health.GOOD, f"a node answers a C-ECHO on {where}")
 
 
+def _hl7(settings: Settings) -> Finding:
+    """Whether labels can come in by HL7; whoever listens there already is taken for the node."""
+    where = settings.feedback.hl7_host, settings.feedback.hl7_port
+    text = f"{where[0]}:{where[1]}"
+    with socket.socket(socket.AF_INET6 if ":" in where[0] else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return Finding("hl7", Health.GOOD, f"something listens for labels on {text}")
+    return Finding("hl7", Health.GOOD, f"{text} is free for labels")
+
+
 def _access(settings: Settings) -> Finding:
     from node.access import is_open_to_all
 
@@ -272,6 +290,7 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
     for name, tls in (
         ("of the node", settings.dicom.tls),
         ("for dicomweb", settings.dicomweb.tls),
+        ("for HL7", settings.feedback.tls),
     ):
         if tls.certificate is not None and tls.key is not None:
             yield name, tls.certificate, tls.key

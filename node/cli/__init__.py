@@ -1,15 +1,16 @@
 """The command `ichnode`. Commands import what they need when they run: help is quick.
 
-common.py  what all of them share
-begin.py   demo, init, check, analyze
-run.py     up, receive, dicomweb, work, web
-watch.py   status, show, retry, route, purge, notify
+common.py    what all of them share
+begin.py     demo, init, check, analyze
+run.py       up, receive, dicomweb, work, web
+watch.py     status, show, retry, route, purge, notify
+feedback.py  feedback: report, import, export, listen
 """
 
-from node.cli import begin, run, watch
+from node.cli import begin, feedback, run, watch
 from node.cli.common import app
 
-__all__ = ["app", "begin", "main", "run", "watch"]
+__all__ = ["app", "begin", "feedback", "main", "run", "watch"]
 
 
 def main() -> None:

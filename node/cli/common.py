@@ -61,9 +61,19 @@ P = ParamSpec("P")
 
 
 def command(
-    panel: Panel, name: str | None = None
+    panel: Panel | None, name: str | None = None, group: typer.Typer = app
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Make a function a command; errors of ichnode become one line and an exit code."""
+    """Make a function a command; errors of ichnode become one line and an exit code.
+
+    Parameters
+    ----------
+    panel : Panel, optional
+        None within a group.
+    name : str, optional
+        Else the function's.
+    group : typer.Typer
+        What it is a command of.
+    """
 
     def register(function: Callable[P, None]) -> Callable[P, None]:
         @wraps(function)
@@ -75,7 +85,7 @@ def command(
             except IchnodeError as error:
                 _stop(error, EXIT_FAILED)
 
-        app.command(name, rich_help_panel=panel)(run)
+        group.command(name, rich_help_panel=panel)(run)
         return run
 
     return register

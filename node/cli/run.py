@@ -28,22 +28,12 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import (
-        DICOMWEB,
-        WEB,
-        WORKERS,
-        Supervisor,
-        one_at_a_time,
-        receivers,
-        run_until_told,
-    )
+    from node.up import Supervisor, one_at_a_time, parts_of, run_until_told
 
     settings = service_settings(config)
     start_service_logging(settings, "up", verbose=verbose)
     with one_at_a_time(settings.home):
-        parts = receivers(settings) | WORKERS | (WEB if settings.web.with_up else {})
-        if settings.dicomweb.port is not None:
-            parts |= DICOMWEB
+        parts = parts_of(settings)
         run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
 
 

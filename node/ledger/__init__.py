@@ -6,6 +6,18 @@ from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.counting import Standing, Waiting
 from node.ledger.database import HINT_S, NO_ROUTE
 from node.ledger.delivering import Hold
+from node.ledger.feedback import (
+    DAY_S,
+    Entered,
+    Findings,
+    JudgingModel,
+    KnownModel,
+    Reading,
+    ReadSeries,
+    Source,
+    Tally,
+    digest_of_accession,
+)
 from node.ledger.following import Arrival, Step
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.notifying import Notification, NotificationState
@@ -31,6 +43,7 @@ from node.ledger.records import (
 from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
+    "DAY_S",
     "ENDED",
     "HINT_S",
     "NO_ROUTE",
@@ -41,11 +54,15 @@ __all__ = [
     "DeliveryState",
     "DestinationState",
     "Ended",
+    "Entered",
     "Event",
+    "Findings",
     "Heard",
     "Hold",
     "Instance",
+    "JudgingModel",
     "Kept",
+    "KnownModel",
     "Ledger",
     "Mark",
     "Notification",
@@ -57,16 +74,21 @@ __all__ = [
     "Plan",
     "Planned",
     "Priority",
+    "ReadSeries",
+    "Reading",
     "Reference",
     "Result",
     "RetentionRule",
     "Revision",
     "Selection",
+    "Source",
     "Standing",
     "State",
     "Step",
     "Stored",
+    "Tally",
     "Waiting",
+    "digest_of_accession",
     "newest_revision",
     "open_ledger",
     "patiently",

@@ -7,7 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import HINT_S, NO_ROUTE, WITHOUT_RESULT, Database
+from node.ledger.database import HINT_S, NO_ROUTE, WITHOUT_RESULT
+from node.ledger.feedback import Feedback, JudgingModel
 from node.ledger.records import Plan, Result, Revision, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -25,7 +26,7 @@ class Claim:
         return self.revision.attempts
 
 
-class Analyzing(Database):
+class Analyzing(Feedback):
     """A worker claims a revision, keeps its claim alive, and reports or fails."""
 
     def claim_next(self, lease_s: float) -> Claim | None:
@@ -99,6 +100,8 @@ class Analyzing(Database):
         flagged: Sequence[str] = (),
         said: str | None = None,
         unsent: str | None = None,
+        model: JudgingModel | None = None,
+        accession: str | None = None,
     ) -> bool:
         """Move a revision to reported and plan the delivery of its results.
 
@@ -114,6 +117,10 @@ class Analyzing(Database):
             By which routes, for its history.
         unsent : str, optional
             Why nothing is sent, where that is so.
+        model : JudgingModel, optional
+            Which has judged; without it no reading is compared with this.
+        accession : str, optional
+            A digest of the accession number.
 
         Returns
         -------
@@ -122,6 +129,7 @@ class Analyzing(Database):
         """
         now = self.clock()
         with self.engine.begin() as connection:
+            self.hold_series_of(connection, claim.revision.id)
             moved = connection.execute(
                 sa.update(_revision)
                 .where(self._holds(claim))
@@ -149,6 +157,8 @@ class Analyzing(Database):
                 now,
                 is_flagged=bool(flagged),
             )
+            if model is not None:
+                self.enter_judgement(connection, claim.revision.id, model, flagged, accession, now)
         return True
 
     def fail(self, claim: Claim, reason: str, detail: str) -> bool:

@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import NO_ROUTE, Database
+from node.ledger.database import NO_ROUTE
+from node.ledger.feedback import Feedback
 from node.ledger.records import DeliveryState, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
@@ -89,7 +90,7 @@ _REMOVED_AT = {
 }
 
 
-class Cleaning(Database):
+class Cleaning(Feedback):
     """What has ended long ago is found, and marked as removed."""
 
     def removable(
@@ -277,6 +278,7 @@ class Cleaning(Database):
                 connection, ended, rule
             ):
                 return False
+            self.forget_readings(connection, ended.series_id)
             for table in (_delivery, _result, _event):
                 connection.execute(sa.delete(table).where(table.c.revision_id.in_(of_series)))
             for table in (_instance, _revision):

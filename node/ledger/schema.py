@@ -196,6 +196,65 @@ owed_report = sa.Table(
     sa.UniqueConstraint("requestor", "transaction_uid"),
 )
 
+# A model as it judged: with one of its operating points, or none (empty).
+model = sa.Table(
+    "model",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("operating_point", sa.String(64), nullable=False),
+    sa.UniqueConstraint("digest", "operating_point"),
+)
+
+# How a series was judged last, beside what its newest reading says: null where nobody has
+# read it, empty where a reader cannot tell. An accession number stands here as its digest.
+judged = sa.Table(
+    "judged",
+    metadata,
+    sa.Column("series_id", sa.ForeignKey("series.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("model_id", sa.ForeignKey("model.id"), nullable=False),
+    sa.Column("judged_at", Seconds, nullable=False),
+    sa.Column("flagged", sa.JSON, nullable=False),
+    sa.Column("is_flagged", sa.Boolean, nullable=False),
+    sa.Column("truth", sa.JSON(none_as_null=True)),
+    sa.Column("accession", sa.String(64)),
+)
+
+# What a reader says of a series, or of every series of a study; nothing is ever changed.
+reading = sa.Table(
+    "reading",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID),
+    sa.Column("source", sa.String(16), nullable=False),
+    sa.Column("reader", sa.String(64), nullable=False),
+    sa.Column("said_at", Seconds, nullable=False),
+    sa.Column("entered_at", Seconds, nullable=False),
+    sa.Column("findings", sa.JSON, nullable=False),
+    sa.Column("remark", sa.Text),
+    sa.Index("reading_of_study", "study_instance_uid", "said_at"),
+)
+
+# How many series a model judged on a day (since 1970, UTC), and how they compare with their
+# readings: kept in step with `judged`, so that no figure costs more with every series.
+tally = sa.Table(
+    "tally",
+    metadata,
+    sa.Column("model_id", sa.ForeignKey("model.id"), primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("finding", sa.String(16), primary_key=True),
+    sa.Column("series", sa.Integer, nullable=False),
+    sa.Column("flagged", sa.Integer, nullable=False),
+    sa.Column("true_positives", sa.Integer, nullable=False),
+    sa.Column("false_positives", sa.Integer, nullable=False),
+    sa.Column("true_negatives", sa.Integer, nullable=False),
+    sa.Column("false_negatives", sa.Integer, nullable=False),
+)
+
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
 
 
@@ -248,6 +307,16 @@ for _name, _removed in (
     ("revision_with_results", revision.c.results_removed_at),
 ):
     _index_where(_removed.is_(None), _name, revision.c.updated_at, revision.c.id)
+
+_index_where(
+    judged.c.truth.is_(None),
+    "judged_unread",
+    judged.c.is_flagged,
+    judged.c.judged_at,
+    judged.c.series_id,
+)
+_index_where(judged.c.truth.is_not(None), "judged_read", judged.c.model_id, judged.c.series_id)
+_index_where(judged.c.accession.is_not(None), "judged_of_accession", judged.c.accession)
 
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(

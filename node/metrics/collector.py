@@ -22,9 +22,18 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
+from ml.labels import LABELS
 from node.health import ready
 from node.hints import Queue
-from node.ledger import DestinationState, Ledger, Notification, NotificationState, State, Waiting
+from node.ledger import (
+    DestinationState,
+    Ledger,
+    Notification,
+    NotificationState,
+    State,
+    Tally,
+    Waiting,
+)
 from node.metrics.following import Counts, Histogram
 from node.settings import ROUTINE, Settings
 from node.spool import Spool
@@ -202,6 +211,7 @@ class Metrics(Collector):
                 "When the last new image came.",
                 {(): last.timestamp()},
             )
+        yield self._outcomes()
         with self._lock:
             if self._counts is None:
                 self._start_counting()
@@ -209,6 +219,34 @@ class Metrics(Collector):
                 self._counts.catch_up(destinations)
                 yield from _of_counts(self._counts)
 
+    def _outcomes(self) -> Metric:
+        """How the configured model compares with readers."""
+        model, _ = look_at_model(self._settings)
+        point = self._settings.model.operating_point
+        known = next(
+            (
+                known.id
+                for known in self._ledger.models()
+                if model is not None
+                and (known.model.digest, known.model.operating_point) == (model.digest, point)
+            ),
+            None,
+        )
+        tallies = {} if known is None else self._ledger.tallies(known)
+        return _gauge(
+            "outcomes",
+            "Labelled series that the configured model has judged, by what it and the label say.",
+            {
+                (label, outcome): getattr(tallies.get(label, Tally()), f"{outcome}s")
+                for label in LABELS
+                for outcome in OUTCOMES
+            },
+            "finding",
+            "outcome",
+        )
+
+
+OUTCOMES = ("true_positive", "false_positive", "true_negative", "false_negative")
 
 _PYTHON = platform.python_version()
 
@@ -294,6 +332,12 @@ def _of_counts(counts: Counts) -> Iterator[Metric]:
     yield _counter("instances_received", "New images that came in.", {(): counts.instances})
     yield _counter(
         "received_bytes", "Size of the new images that came in.", {(): counts.received_bytes}
+    )
+    yield _counter(
+        "labels",
+        "Labels of readers that came in.",
+        {(source,): count for source, count in counts.labels.items()},
+        "source",
     )
     yield _counter(
         "delivery_failures",

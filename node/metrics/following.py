@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from node.ledger import Arrival, DestinationState, Ledger, Priority, State, Step
+from node.ledger import Arrival, DestinationState, Ledger, Priority, Source, State, Step
 from node.spool import Spool
 
 MOST_AT_ONCE = 10_000
@@ -149,10 +149,12 @@ class Counts:
         self.instances = 0
         self.received_bytes = 0
         self.failures: Counter[str] = Counter()
+        self.labels: Counter[Source] = Counter(dict.fromkeys(Source, 0))
         self._ledger = ledger
         self._spool = spool
         events, instances = ledger.newest_ids()
         self._events, self._arrivals = Cursor(events), Cursor(instances)
+        self._readings = Cursor(ledger.newest_reading_id())
         self._failures_before = {d.name: d.failures for d in ledger.destinations()}
 
     def catch_up(self, destinations: Iterable[DestinationState]) -> None:
@@ -174,6 +176,7 @@ class Counts:
         for step in steps:
             self._count_step(step)
         self._count_arrivals(images)
+        self._count_labels(now)
         for destination in destinations:
             self._count_failures(destination)
 
@@ -196,6 +199,13 @@ class Counts:
                 self.received_bytes += self._spool.path(image.path).stat().st_size
             except OSError:  # taken away already
                 continue
+
+    def _count_labels(self, now: float) -> None:
+        readings = self._readings
+        readings.go_back(self._ledger.newest_reading_id())
+        sources = self._ledger.sources(readings.after, readings.missed, MOST_AT_ONCE)
+        readings.go_on(sources, now)
+        self.labels.update(sources.values())
 
     def _count_failures(self, destination: DestinationState) -> None:
         """Add what there is more than before of failures in a row; success begins a new row."""

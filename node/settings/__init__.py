@@ -9,6 +9,7 @@ log.py          [log]: what the parts of a node write to stderr
 route.py        [[routes]]: which results go where
 kind.py         the kinds of objects that are made of a series
 dicomweb.py     [dicomweb]: where instances come in by STOW-RS, and who may send
+feedback.py     [feedback]: where radiologists' labels come in by HL7 v2
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
 priority.py     [[priorities]]: which series go before others
@@ -27,6 +28,7 @@ from node.settings.condition import Condition
 from node.settings.destination import Destination, TransferSyntax
 from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.feedback import FeedbackSettings
 from node.settings.kind import IN_FORMS, Kind
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
@@ -66,6 +68,7 @@ __all__ = [
     "DicomSettings",
     "DicomwebSettings",
     "EligibilitySettings",
+    "FeedbackSettings",
     "Flagged",
     "Kind",
     "LedgerSettings",

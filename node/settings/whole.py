@@ -11,6 +11,7 @@ from node.settings.audit import AuditSettings
 from node.settings.destination import Destination
 from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
+from node.settings.feedback import FeedbackSettings
 from node.settings.fields import Misfit
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
@@ -69,6 +70,7 @@ class Settings(BaseSettings):
     deliver: DeliverSettings = DeliverSettings()
     notify: tuple[NotifyRule, ...] = ()
     smtp: SmtpSettings = SmtpSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     retention: RetentionSettings = RetentionSettings()
     audit: AuditSettings = AuditSettings()
     broker: BrokerSettings = BrokerSettings()

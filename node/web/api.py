@@ -8,10 +8,12 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import Request
 
-from node.ledger import State
+from ml.labels import Label
+from node.feedback.said import ReadingError
+from node.ledger import Place, State
 from node.web import values
 from node.web.asking import Here, Who, visitor
-from node.web.paging import MOST_ROWS, ROWS, View, Window, read_place
+from node.web.paging import MOST_ROWS, ROWS, Comparison, Span, View, Window, read_place
 
 MOST_ID = 2**63 - 1
 
@@ -45,11 +47,15 @@ def worklist(
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = ROWS,
 ) -> values.Worklist:
     """A page of the worklist."""
+    view = View(window, state, flagged, newest_first, priority, _place(after))
+    return here.desk.worklist(view, limit)[0]
+
+
+def _place(after: str | None) -> Place | None:
     place = read_place(after) if after is not None else None
     if after is not None and place is None:
         raise HTTPException(422, "`after` is none that was given as `next`")
-    view = View(window, state, flagged, newest_first, priority, place)
-    return here.desk.worklist(view, limit)[0]
+    return place
 
 
 @router.get("/find")
@@ -92,6 +98,44 @@ def retry(here: Here, who: Who, id: Id) -> values.Done:
     if done:
         here.trail.begun_again(who, revision)
     return values.Done(done=done, said="begun again" if done else "nothing to do again")
+
+
+@router.post("/series/{id}/labels", responses=_NOT_THERE)
+def label(here: Here, who: Who, id: Id, said: values.Said) -> values.Done:
+    """Enter what a reader says of a series; the newest label counts."""
+    revision = here.desk.revision(id)
+    try:
+        is_new = here.desk.say(revision, said.findings, who.name, said.remark)
+    except ReadingError as error:
+        raise HTTPException(422, str(error)) from None
+    if is_new:
+        here.trail.has_read(who, revision)
+    return values.Done(done=is_new, said="entered" if is_new else "that was said before")
+
+
+@router.get("/feedback", responses=_NOT_THERE)
+def feedback(
+    here: Here,
+    model: Annotated[
+        int | None, Query(ge=1, le=MOST_ID, description="its id; else the configured one")
+    ] = None,
+    span: Annotated[Span, Query(description="how far back the series were judged")] = Span.ALL,
+    finding: Annotated[Label, Query(description="that the course is of")] = Label.ANY,
+) -> values.Feedback:
+    """What readers say, beside what one model said: figures with their 95 % intervals."""
+    return here.desk.feedback(Comparison(model, span, finding))
+
+
+@router.get("/feedback/unlabelled")
+def unlabelled(
+    here: Here,
+    after: Annotated[
+        str | None, Query(max_length=80, description="the `next` of the page before")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = ROWS,
+) -> values.Unlabelled:
+    """Judged series without a label, flagged ones first."""
+    return here.desk.unlabelled(_place(after), limit)[0]
 
 
 @router.post("/destinations/{name}/resend", responses=_NOT_THERE)

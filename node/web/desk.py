@@ -4,7 +4,9 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,28 @@ from typing import Any
 from ml.errors import IchnodeError, PixelError
 from ml.labels import SUBTYPES, Label
 from node.errors import ConfigError
-from node.ledger import DeliveryState, Ledger, Result, Revision, State, open_ledger
+from node.feedback.figures import Figures, as_json, trailing
+from node.feedback.said import as_findings, as_reader, as_remark
+from node.ledger import (
+    DAY_S,
+    DeliveryState,
+    Entered,
+    Ledger,
+    Place,
+    Reading,
+    Result,
+    Revision,
+    Source,
+    State,
+    open_ledger,
+)
 from node.metrics import Metrics
 from node.routing import begin_again
 from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, is_uid
-from node.vitals import Background, Echo, Vitals, look
+from node.vitals import Background, Echo, Vitals, look, look_at_model
 from node.web import values
-from node.web.paging import View, write_place
+from node.web.paging import Comparison, View, write_place
 from node.web.patient import Patient, read_patient
 from node.web.pictures import png
 
@@ -29,7 +45,8 @@ CAPTURE, EVIDENCE = "sc", "map"
 LABELS = (Label.ANY, *SUBTYPES)
 """In the order in which the pages show them."""
 
-DAY_S = 86_400.0
+TRAILING_DAYS = 90
+"""Each point of a course is of so many days."""
 
 SEARCHED = 500
 """Series whose headers are read for a patient's ID: the ledger names no patients."""
@@ -191,6 +208,19 @@ class Desk:
                     )
                     for item in self.ledger.notifications(revision)
                 ),
+                readings=tuple(
+                    values.Reading(
+                        series_instance_uid=said.series_instance_uid,
+                        source=said.source,
+                        reader=said.reader,
+                        said_at=datetime.fromtimestamp(said.said_at, UTC),
+                        findings=dict(said.findings),
+                        remark=said.remark,
+                    )
+                    for said in self.ledger.readings(
+                        revision.study_instance_uid, revision.series_instance_uid
+                    )
+                ),
                 revisions={
                     sibling.number: sibling.id for sibling in self.ledger.siblings(revision)
                 },
@@ -291,6 +321,108 @@ class Desk:
 
     def _is_there(self, result: Result) -> bool:
         return (self.spool.results / result.path).is_file()
+
+    # -- what readers say ----------------------------------------------------------
+
+    def say(
+        self,
+        revision: Revision,
+        said: Mapping[Label, bool | None],
+        reader: str,
+        remark: str | None,
+    ) -> bool:
+        """Enter what a reader says of a series; False if it was said last, by the same one.
+
+        Raises
+        ------
+        ReadingError
+            If it contradicts itself.
+        NotThere
+            If the series was forgotten meanwhile.
+        """
+        reading = Reading(
+            revision.study_instance_uid,
+            revision.series_instance_uid,
+            Source.PAGE,
+            as_reader(reader),
+            self.ledger.clock(),
+            as_findings(said),
+            as_remark(remark or ""),
+        )
+        before = self.ledger.readings(reading.study_instance_uid, revision.series_instance_uid)
+        if before and replace(before[0], said_at=reading.said_at) == reading:
+            return False
+        if self.ledger.enter_reading(reading) is Entered.NOT_THERE:
+            raise NotThere("no such series in the ledger any more")
+        return True
+
+    def unlabelled(
+        self, after: Place | None, limit: int
+    ) -> tuple[values.Unlabelled, dict[int, Patient]]:
+        """Judged series that nobody has read, and whose they are where that may be shown."""
+        page = self.ledger.unread(after, limit)
+        rows, patients = self.rows(page.revisions)
+        goes_on = None if page.next is None else write_place(page.next)
+        return values.Unlabelled(series=rows, next=goes_on), patients
+
+    def feedback(self, comparison: Comparison) -> values.Feedback:
+        """What readers say, beside what one model said.
+
+        Raises
+        ------
+        NotThere
+            If no model has that number.
+        """
+        models = self._models()
+        model = next((m for m in models if m.is_current), models[-1] if models else None)
+        if comparison.model is not None:
+            model = next((m for m in models if m.id == comparison.model), None)
+            if model is None:
+                raise NotThere("no such model in the ledger")
+        today, days = int(self.ledger.clock() // DAY_S), comparison.span.days
+        since = 0 if days is None else today - days + 1
+        tallies = {} if model is None else self.ledger.tallies(model.id, since)
+        return values.Feedback(
+            models=models,
+            model=model,
+            days=days,
+            findings={
+                label: values.Figures.model_validate(as_json(Figures(tallies[label])))
+                for label in LABELS
+                if label in tallies
+            },
+            finding=comparison.finding,
+            course=() if model is None else self._running(model.id, comparison.finding, today),
+        )
+
+    def _models(self) -> tuple[values.JudgingModel, ...]:
+        configured, _ = look_at_model(self.settings)
+        points = ("", self.settings.model.operating_point)
+        return tuple(
+            values.JudgingModel(
+                id=known.id,
+                **asdict(known.model),
+                is_current=configured is not None
+                and known.model.digest == configured.digest
+                and known.model.operating_point in points,
+            )
+            for known in self.ledger.models()
+        )
+
+    def _running(self, model: int, finding: Label, today: int) -> tuple[values.Point, ...]:
+        """Figures along a year."""
+        first = today - 364
+        days = self.ledger.days(model, finding, first - TRAILING_DAYS)
+        found = []
+        for day, tally in trailing(days, first, today, step=7, width=TRAILING_DAYS):
+            figures = as_json(Figures(tally))
+            at = datetime.fromtimestamp(day * DAY_S, UTC).date()
+            found.append(
+                values.Point.model_validate(
+                    {"day": at, **{name: figures[name] for name in ("sensitivity", "specificity")}}
+                )
+            )
+        return tuple(found)
 
     # -- buttons -----------------------------------------------------------------
 

@@ -15,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ml.labels import Label, percent
-from node.ledger import State
-from node.web import course
+from node.feedback.said import ReadingError, answer
+from node.ledger import Source, State
+from node.web import course, running
 from node.web.api import Id, Number
 from node.web.asking import Here, Who, asking, visitor
+from node.web.desk import LABELS
 from node.web.door import THIS_MACHINE, Visitor
-from node.web.paging import ROWS, View, Window, read_place
+from node.web.paging import ROWS, Comparison, Span, View, Window, read_place
 from node.web.values import Assessment, Series
 
 STATE_WORDS = {
@@ -37,6 +39,11 @@ SAID = {
     "again": "Begun again: it shows below how it goes on.",
     "nothing": "There is nothing to do again.",
     "resent": "What was given up goes again.",
+    "labelled": "The label is entered.",
+    "said-before": "You said the same before: nothing changes.",
+    "all-read": "The label is entered, and no judged series is without one.",
+    "unsaid": "Nothing was chosen, and nothing is entered.",
+    "contradiction": "“Any hemorrhage” is absent and a kind of it is present: nothing is entered.",
     "answers": "It answers a C-ECHO.",
     "silent": "It does not answer a C-ECHO: see below.",
 }
@@ -55,11 +62,16 @@ KINDS = {
 }
 """What results are called, by their kind."""
 
+SOURCES = {Source.PAGE: "on the page", Source.CSV: "from a file", Source.HL7: "by HL7"}
+
 AGAIN = {
     State.FAILED: "Analyze again",
     State.SKIPPED: "Look at it again",
     State.REPORTED: "Send again now",
 }
+
+CAN_BE_READ = frozenset(State) - {State.SKIPPED, State.FAILED}
+"""States of series that the model judges, or is about to."""
 
 _MOST_ROWS_FOUND = 200
 
@@ -106,6 +118,10 @@ _templates.globals |= {
     "AGAIN": AGAIN,
     "KINDS": KINDS,
     "WINDOWS": tuple(Window),
+    "SPANS": tuple(Span),
+    "CAN_BE_READ": CAN_BE_READ,
+    "LABELS": LABELS,
+    "SOURCES": SOURCES,
     "ANY": Label.ANY,
     "PRESENT": Assessment.PRESENT,
     "curve": course.draw,
@@ -239,6 +255,45 @@ def retry(here: Here, who: Who, id: Id) -> Response:
     if done:
         here.trail.begun_again(who, revision)
     return _back_to(f"/series/{id}", "again" if done else "nothing")
+
+
+@guarded.post("/series/{id}/label")
+def label(here: Here, who: Who, id: Id, form: Form) -> Response:
+    """Enter what a reader says; with `then` go on to the next series without a label."""
+    revision = here.desk.revision(id)
+    try:
+        said = {name: answer(form[name]) for name in Label if form.get(name)}
+        if not said:
+            return _back_to(f"/series/{id}", "unsaid")
+        is_new = here.desk.say(revision, said, who.name, form.get("remark"))
+    except ReadingError:
+        return _back_to(f"/series/{id}", "contradiction")
+    if is_new:
+        here.trail.has_read(who, revision)
+    following = here.desk.unlabelled(None, 1)[0].series if form.get("then") == "next" else ()
+    if form.get("then") == "next" and not following:
+        return _back_to("/feedback", "all-read")
+    address = f"/series/{following[0].id if following else id}"
+    return _back_to(address, "labelled" if is_new else "said-before")
+
+
+@guarded.get("/feedback")
+def feedback(request: Request, here: Here, who: Who) -> Response:
+    comparison = Comparison.of(request.query_params)
+    found = here.desk.feedback(comparison)
+    unlabelled, patients = here.desk.unlabelled(comparison.after, ROWS // 2)
+    after = None if unlabelled.next is None else read_place(unlabelled.next)
+    return _page(
+        request,
+        "feedback.html",
+        who=who,
+        comparison=comparison,
+        feedback=found,
+        drawn=running.draw(found.course),
+        rows=unlabelled.series,
+        patients=patients,
+        next=None if after is None else comparison.address(after=after),
+    )
 
 
 # -- the node -----------------------------------------------------------------------

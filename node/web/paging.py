@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from ml.labels import Label
 from node.ledger import Place, Selection, State
 
 T = TypeVar("T", bound=StrEnum)
@@ -45,6 +46,69 @@ _WORDS = {
     Window.MONTH: "30 days",
     Window.ALL: "All time",
 }
+
+
+class Span(StrEnum):
+    """How far back the series were judged that figures are of."""
+
+    MONTH = "30d"
+    QUARTER = "90d"
+    YEAR = "365d"
+    ALL = "all"
+
+    @property
+    def words(self) -> str:
+        """What people are shown."""
+        return "All time" if self is Span.ALL else f"{self.days} days"
+
+    @property
+    def days(self) -> int | None:
+        """None for all."""
+        return None if self is Span.ALL else int(self.value[:-1])
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The figures and the list of a page of feedback, as an address asks for it.
+
+    Parameters
+    ----------
+    model : int, optional
+        Its id in the ledger; None for the one that is configured.
+    span : Span
+    finding : Label
+        That the course is of.
+    after : Place, optional
+        The row that the list goes on after.
+    """
+
+    model: int | None = None
+    span: Span = Span.ALL
+    finding: Label = Label.ANY
+    after: Place | None = None
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> "Comparison":
+        """What an address asks for."""
+        model = query.get("model", "")
+        return cls(
+            int(model) if model.isascii() and model.isdigit() and len(model) < 18 else None,
+            _one_of(Span, query.get("span")) or Span.ALL,
+            _one_of(Label, query.get("finding")) or Label.ANY,
+            read_place(query.get("after", "")),
+        )
+
+    def address(self, **changes: object) -> str:
+        """The address of this page, or of one that differs; without changes of its place."""
+        shown = replace(self, **({"after": None} | changes))  # type: ignore[arg-type]
+        asked = {
+            "model": None if shown.model is None else str(shown.model),
+            "span": None if shown.span is Span.ALL else shown.span.value,
+            "finding": None if shown.finding is Label.ANY else shown.finding.value,
+            "after": None if shown.after is None else write_place(shown.after),
+        }
+        query = urlencode({name: value for name, value in asked.items() if value is not None})
+        return f"/feedback?{query}" if query else "/feedback"
 
 
 @dataclass(frozen=True)

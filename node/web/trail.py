@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from node.audit import Auditor, Authentication, Person, Study, header_of
-from node.ledger import Revision
+from node.ledger import Revision, Source
 from node.web.desk import Desk
 from node.web.door import Visitor
 
@@ -55,6 +55,12 @@ class Trail:
         """Somebody has begun again with a series."""
         self._auditor.series_begun_again(
             _person(visitor), self._study(revision), revision.series_instance_uid
+        )
+
+    def has_read(self, visitor: Visitor, revision: Revision) -> None:
+        """Somebody has said what is on a series."""
+        self._auditor.series_read(
+            _person(visitor), self._study(revision), revision.series_instance_uid, Source.PAGE
         )
 
     def logged_in(self, visitor: Visitor, *, succeeded: bool) -> None:

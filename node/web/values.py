@@ -1,12 +1,13 @@
 """What a page shows and the JSON says: plain values, and the schema of the OpenAPI document."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.labels import Label
-from node.ledger import NotificationState, State
+from node.feedback.said import LONGEST_REMARK
+from node.ledger import NotificationState, Source, State
 
 
 class Value(BaseModel):
@@ -127,6 +128,114 @@ class Model(Value):
     digest: str
 
 
+class Reading(Value):
+    """What a reader says of a series."""
+
+    series_instance_uid: str | None = Field(description="null: of every series of the study")
+    source: Source
+    reader: str
+    said_at: datetime
+    findings: dict[Label, bool] = Field(
+        description="present or absent; of what does not stand here the reader says nothing"
+    )
+    remark: str | None
+
+
+class Said(Value):
+    """What a reader says, to be entered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    findings: dict[Label, bool | None] = Field(
+        description="true: present, false: absent, null: the reader cannot tell"
+    )
+    remark: str | None = Field(None, max_length=LONGEST_REMARK)
+
+
+class JudgingModel(Model):
+    """A model that has judged, with the operating point that it flags by."""
+
+    id: int
+    operating_point: str = Field(description="empty where it has none: then nothing is flagged")
+    is_current: bool = Field(description="whether it is the one that is configured")
+
+
+class Counts(Value):
+    """How a model's flags compare with readers."""
+
+    series: int = Field(description="all that were judged")
+    flagged: int
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
+
+
+class Proportion(Value):
+    """How many of some are so, with the 95 % interval by Wilson's score."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    hits: int
+    of: int
+    is_few: bool = Field(description="whether it is of too few to say much")
+
+
+class Estimate(Value):
+    """A value that was worked out from several proportions, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Figures(Value):
+    """How a model's flags compare with readers, for one finding."""
+
+    counts: Counts
+    sensitivity: Proportion
+    specificity: Proportion
+    ppv: Proportion
+    npv: Proportion
+    prevalence: Proportion
+    flagged_read: Proportion = Field(description="of the flagged ones, those with a label")
+    unflagged_read: Proportion = Field(description="of the others, those with a label")
+    is_one_sided: bool = Field(
+        description="whether flagged ones have a label clearly more or less often than others"
+    )
+    adjusted_sensitivity: Estimate | None = Field(
+        description="of all that were judged, if chance chose the labelled ones of each"
+    )
+    adjusted_specificity: Estimate | None
+
+
+class Point(Value):
+    """Figures of the days up to one day."""
+
+    day: date
+    sensitivity: Proportion
+    specificity: Proportion
+
+
+class Feedback(Value):
+    """What readers say, beside what one model said."""
+
+    models: tuple[JudgingModel, ...] = Field(description="that have judged: never mixed")
+    model: JudgingModel | None = Field(description="that the figures are of")
+    days: int | None = Field(description="judged within so many; null: all")
+    findings: dict[Label, Figures] = Field(description="any first")
+    finding: Label = Field(description="that the course is of")
+    course: tuple[Point, ...] = Field(description="of a year, each of the 90 days before it")
+
+
+class Unlabelled(Value):
+    """Judged series that no reader has said anything of."""
+
+    series: tuple[Row, ...] = Field(description="flagged ones first")
+    next: str | None = Field(description="the `after` of the next page")
+
+
 class Series(Row):
     """A revision of a series with all that is known of it."""
 
@@ -139,6 +248,7 @@ class Series(Row):
     evidence: tuple[int, ...] = Field(description="slices with a map of where the evidence lies")
     deliveries: tuple[Delivery, ...]
     told: tuple[Told, ...]
+    readings: tuple[Reading, ...] = Field(description="newest first: that one counts")
     revisions: dict[int, int] = Field(description="ids of the series' revisions by number")
 
 

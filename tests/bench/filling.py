@@ -46,7 +46,7 @@ class Filling:
     @property
     def rows(self) -> int:
         """Rows of all tables together."""
-        return self.series * (9 + self.instances + 3 * self.results)
+        return self.series * (10 + self.instances + 3 * self.results)
 
     @staticmethod
     def study(number: int) -> str:
@@ -103,6 +103,8 @@ class Filling:
                 f"{self.instances}, {at}, {at} + 1, {at} + 20, NULL, {at} + 20, {at} + 20, "
                 f"{at}, 0, NULL, NULL",
             ),
+            "INSERT INTO model (id, name, version, digest, operating_point) "
+            "VALUES (1, 'phantom', '0', 'c0ffee', 'balanced')",
             f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
                 "instance",
@@ -112,6 +114,9 @@ class Filling:
                 f"{folder} || {root} || '.3.' || k || '.c0ffeec0ffeec0ff.dcm', "
                 f"'SCANNER', {at}, 1, NULL",
             ),
+            "INSERT INTO judged (series_id, number, model_id, judged_at, flagged, is_flagged) "
+            "SELECT series_id, 1, 1, updated_at, COALESCE(flagged, '[]'), flagged IS NOT NULL "
+            "FROM revision",
             _insert(
                 "event",
                 self.series,

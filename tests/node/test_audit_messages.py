@@ -56,6 +56,8 @@ EVERY = (
     events.series_judged(PROCESS, AT, STUDY, "1.2.3.4", 2, Counter({"1.2": 30}), MODEL),
     events.series_seen(PROCESS, AT, READER, STUDY, "1.2.3.4"),
     events.series_begun_again(PROCESS, AT, READER, STUDY, "1.2.3.4"),
+    events.series_read(PROCESS, AT, READER, STUDY, "1.2.3.4", "page"),
+    events.series_read(PROCESS, AT, READER, STUDY, None, "hl7"),
     events.user_authenticated(PROCESS, AT, READER, Authentication.LOGIN, succeeded=True),
     events.user_authenticated(PROCESS, AT, READER, Authentication.LOGOUT, succeeded=True),
     events.user_authenticated(PROCESS, AT, READER, Authentication.LOGIN, succeeded=False),

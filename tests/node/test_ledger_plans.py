@@ -3,25 +3,31 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from ml.labels import Label
 from node.ledger import (
     ENDED,
+    Entered,
     Instance,
+    JudgingModel,
     Kept,
     Ledger,
     Mark,
     Plan,
     Planned,
+    Reading,
     Reference,
     Result,
     RetentionRule,
     Revision,
     Selection,
+    Source,
     State,
     open_ledger,
     schema,
@@ -30,9 +36,11 @@ from tests.bench.filling import CT, SR, Filling
 from tests.conftest import Clock
 
 NAMES = ["pacs", "archive"]
+MODEL = JudgingModel("phantom", "1", "a" * 64, "balanced")
 GROWING = {
     *("series", "revision", "instance", "event", "result", "delivery"),
     *("commitment", "commitment_transaction", "owed_report", "notification"),
+    *("judged", "reading"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
@@ -51,7 +59,10 @@ SMALL_INDEXES = {
 
 _KEYS = sa.PrimaryKeyConstraint | sa.UniqueConstraint
 
-IN_ORDER = {"revision_updated", "revision_flagged", "revision_prioritized"}
+IN_ORDER = {
+    *("revision_updated", "revision_flagged", "revision_prioritized"),
+    *("judged_unread", "judged_read"),
+}
 """Read from its end on, as far as a limit."""
 
 
@@ -152,7 +163,16 @@ def report(ledger: Ledger, mark: str = "1") -> Revision:
     assert ledger.is_newest(claim.revision)
     ledger.instances(claim.revision)
     ledger.predecessor(claim.revision, "sr", "notice")
-    assert ledger.report(claim, results(mark), NAMES, warnings=[], maxima={"any": 0.5})
+    assert ledger.report(
+        claim,
+        results(mark),
+        NAMES,
+        warnings=[],
+        maxima={"any": 0.5},
+        flagged=["any"],
+        model=MODEL,
+        accession="d" * 64,
+    )
     return found(ledger, revision.id)
 
 
@@ -315,6 +335,26 @@ def tell(ledger: Ledger) -> None:
     assert len(ledger.notifications(revision)) == 2
 
 
+def compare(ledger: Ledger, clock: Clock) -> None:
+    """A reader says something of a series and of a study; what all said is looked at."""
+    report(ledger)
+    said = Reading("1.2", "1.2.3", Source.PAGE, "anna", clock.now, {Label.ANY: True})
+    assert ledger.enter_reading(said) is Entered.NEW
+    whole = replace(said, series_instance_uid=None)
+    assert ledger.enter_undated_reading(whole) is Entered.NEW
+    assert ledger.readings("1.2", "1.2.3") == [whole, said]
+    page = ledger.unread(None, 20)
+    assert page.next is not None
+    assert len(ledger.unread(page.next, 20).revisions) == 20
+    assert ledger.judged_of_accession("d" * 64) == ["1.2"]
+    newest = ledger.newest_reading_id()
+    assert len(ledger.sources(newest - 2, [newest - 1], 1000)) == 2
+    for known in ledger.models():
+        ledger.tallies(known.id, 3)
+        ledger.days(known.id, Label.ANY, 3)
+    assert sum(1 for _ in ledger.read_series()) == 1
+
+
 def count(ledger: Ledger, clock: Clock) -> None:
     """How the node is, while something is under way, has failed, waits and was given up."""
     report(ledger)
@@ -361,6 +401,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "clean": clean,
     "commit": lambda ledger, _: commit(ledger),
     "route": lambda ledger, _: route(ledger),
+    "compare": compare,
     "count": count,
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),

@@ -2,20 +2,35 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from ml.identity import identify
+from ml.labels import Label
 from node.hints import Queue
-from node.ledger import Instance, Ledger, Priority, Result, Revision, State, Step, schema
+from node.ledger import (
+    Instance,
+    JudgingModel,
+    Ledger,
+    Priority,
+    Result,
+    Revision,
+    Source,
+    State,
+    Step,
+    schema,
+)
 from node.metrics import Metrics
 from node.metrics.following import Counts, Cursor, Histogram, Station, time_at_stations
 from node.settings import Settings
 from node.spool import Spool
 from node.vitals import GPU, Background, WorkerState
 from tests.conftest import Clock
+from tests.node.test_feedback_ledger import judge, say
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
@@ -235,6 +250,31 @@ def test_failures_in_a_row_are_added_up_over_rows(
             )
         )
     assert seen == [(1, 1), (2, 2), (2, 0), (3, 1)]
+
+
+def test_labels_are_counted_by_source_and_the_configured_models_by_what_they_say(
+    ledger: Ledger, clock: Clock, settings: Settings
+) -> None:
+    found = identify("phantom")
+    model = JudgingModel(found.name, found.version, found.digest, "balanced")
+    judge(ledger, "1.1", Label.ANY, model=model)
+    judge(ledger, "1.2", Label.ANY, model=replace(model, operating_point="sensitive"))
+    say(ledger, "1.1", {Label.ANY: True})
+    metrics = Metrics(settings, ledger, Background(settings))
+    say(ledger, "1.1", {Label.ANY: False}, at=clock.now + 1, source=Source.HL7)
+    say(ledger, "1.2", {Label.ANY: True})
+    for _ in range(2):
+        told = values(metrics)
+        assert {name: told[f"ichnode_labels_total {name}"] for name in Source} == {
+            Source.PAGE: 1,
+            Source.CSV: 0,
+            Source.HL7: 1,
+        }
+        outcomes = {name: value for name, value in told.items() if "outcomes" in name}
+        assert len(outcomes) == 6 * 4
+        assert {name for name, value in outcomes.items() if value} == {
+            "ichnode_outcomes any false_positive"
+        }
 
 
 def test_ids_that_never_come_are_forgotten() -> None:

@@ -65,6 +65,7 @@ def test_what_is_as_by_default_is_not_written() -> None:
         "home": "/somewhere",
         "dicom": {"tls": {}},
         "dicomweb": {"tls": {}},
+        "feedback": {"tls": {}},
     }
 
 

@@ -18,8 +18,11 @@ from pydicom.uid import generate_uid
 from ml.labels import Label
 from ml.phantom import make_phantom, write_dicom
 from node.broker import free_port
+from node.ledger import open_ledger
 from tests.e2e.peers import ENDS, running_node, running_storescp
 from tests.viewer.ohif import CHROMIUM
+from tests.web.node import running_page
+from tests.web.year import judged_for_a_year
 
 LARGEST = 1_000_000
 """Bytes of all pictures together."""
@@ -78,6 +81,21 @@ def _keep(page: Page, path: Path) -> None:
         few.save(path, optimize=True)
 
 
+def _label(browser: Browser, address: str, id: int, folder: Path) -> None:
+    """What the pages look like where radiologists say what is on a series."""
+    page = browser.new_context(**DESK).new_page()
+    page.goto(f"{address}/series/{id}")
+    for finding, answer in (("Any hemorrhage", "Present"), ("Intraparenchymal", "Present")):
+        group = page.get_by_role("group", name=finding)
+        group.get_by_text(answer, exact=True).click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.locator("#label").scroll_into_view_if_needed()
+    _keep(page, folder / "label.png")
+    page.goto(f"{address}/feedback")
+    _keep(page, folder / "feedback.png")
+    page.context.close()
+
+
 def _shoot(browser: Browser, address: str, id: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, path, context in (
@@ -119,6 +137,14 @@ def main(folder: Path) -> None:
                     shown = revision.id
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             _shoot(browser, f"http://127.0.0.1:{port}", shown, folder)
+            browser.close()
+            settings = node.settings
+        ledger = open_ledger(settings.ledger_url)
+        judged_for_a_year(ledger, ledger.models()[-1].model)
+        ledger.close()
+        with running_page(settings) as site, sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+            _label(browser, site.address, shown, folder)
             browser.close()
     kept = sum(path.stat().st_size for path in folder.glob("*.png"))
     assert kept < LARGEST, f"{kept} bytes are too many"

@@ -146,7 +146,9 @@ def test_a_login_leads_on_to_where_one_wanted_to_go_and_a_logout_ends_it(
     assert 'UserID="anna"' in audit
 
 
-@pytest.mark.parametrize("path", ["/", "/system", "/series/1", "/series/1/pictures/1.png"])
+@pytest.mark.parametrize(
+    "path", ["/", "/feedback", "/system", "/series/1", "/series/1/pictures/1.png"]
+)
 def test_without_a_login_nothing_is_shown(locked: Site, path: str) -> None:
     answer = ask(locked.address + path)
     assert answer.status == 303
@@ -154,7 +156,11 @@ def test_without_a_login_nothing_is_shown(locked: Site, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/series", "/api/series/1", "/api/system", "/api/openapi.json", "/api/find?uid=1"]
+    "path",
+    [
+        *("/api/series", "/api/series/1", "/api/system", "/api/openapi.json", "/api/find?uid=1"),
+        *("/api/feedback", "/api/feedback/unlabelled"),
+    ],
 )
 def test_without_a_login_nothing_is_told(locked: Site, path: str) -> None:
     answer = ask(locked.address + path)

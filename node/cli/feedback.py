@@ -1,0 +1,206 @@
+"""Commands about what radiologists say of series, beside what the model said."""
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from node.cli.common import (
+    EXIT_FAILED,
+    AsJson,
+    Config,
+    Panel,
+    Verbose,
+    app,
+    command,
+    ledger_of,
+    service_settings,
+    settings_of,
+    start_logging,
+    start_service_logging,
+)
+from node.errors import ConfigError
+
+if TYPE_CHECKING:
+    pass
+
+
+class _ReportsByDefault(TyperGroup):
+    """`ichnode feedback` is `ichnode feedback report`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name in where there is none."""
+        is_named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        return super().parse_args(ctx, args if is_named else ["report", *args])
+
+
+feedback = typer.Typer(
+    cls=_ReportsByDefault,
+    help="What radiologists say of series: report, import, export it, and listen for it.",
+    rich_markup_mode="rich",
+)
+app.add_typer(feedback, name="feedback", rich_help_panel=Panel.LOOK)
+
+
+@command(None, group=feedback)
+def report(
+    config: Config = None,
+    days: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=36_500,
+            help="Only what was judged in so many days; else all.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Print sensitivity, specificity and predictive values, for each model on its own."""
+    from dataclasses import asdict
+
+    from node import show
+    from node.feedback.figures import Figures
+    from node.feedback.figures import as_json as figures_json
+    from node.ledger import DAY_S
+
+    start_logging()
+    ledger = ledger_of(settings_of(config))
+    since = 0 if days is None else int(ledger.clock() // DAY_S) - days + 1
+    found = [
+        (known.model, {name: Figures(t) for name, t in ledger.tallies(known.id, since).items()})
+        for known in ledger.models()
+    ]
+    if as_json:
+        document = [
+            {
+                "model": asdict(model),
+                "findings": {label.value: figures_json(f) for label, f in figures.items()},
+            }
+            for model, figures in found
+        ]
+        print(json.dumps({"days": days, "models": document}, indent=2))
+    else:
+        show.figures(Console(), found, days)
+
+
+@command(None, "import", group=feedback)
+def import_labels(
+    file: Annotated[Path, typer.Argument(help="A CSV file, its columns by name; - for stdin.")],
+    config: Config = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take labels from a CSV file; what is wrong is told by its line, the rest is taken.
+
+    Columns: study_instance_uid, series_instance_uid or accession_number; any, epidural,
+    intraparenchymal, intraventricular, subarachnoid, subdural (present, absent, unknown);
+    reader; at; remark. The same file twice changes nothing.
+    """
+    import getpass
+    import socket
+    from datetime import UTC, datetime
+
+    from rich.progress import Progress
+
+    from node.audit import Auditor, Person
+    from node.feedback.importing import Imported, take_rows
+    from node.feedback.intake import Intake
+    from node.feedback.rows import read_rows
+    from node.spool import Spool
+
+    start_logging()
+    settings = settings_of(config)
+    ledger = ledger_of(settings)
+    person = Person(getpass.getuser(), socket.gethostname())
+    console = Console(stderr=True)
+    imported = Imported()
+    with (
+        _lines(file) as lines,
+        nullcontext(Auditor.silent()) if dry_run else Auditor.open(settings, "feedback") as auditor,
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
+        size = None if file == Path("-") else file.stat().st_size
+        task = progress.add_task("taking labels", total=size)
+
+        def counted() -> Any:
+            for line in lines:
+                progress.advance(task, len(line))
+                yield line
+
+        rows = read_rows(counted(), datetime.now(UTC))
+        intake = Intake(ledger, Spool(settings.home), auditor)
+        for wrong in take_rows(rows, intake, person, imported, dry_run=dry_run):
+            if not as_json:
+                progress.console.print(
+                    f"line {wrong.line}: {wrong.why}", highlight=False, markup=False, soft_wrap=True
+                )
+    if as_json:
+        print(json.dumps(imported.as_json(), indent=2))
+    else:
+        Console().print(imported.told(dry_run=dry_run), highlight=False)
+    if imported.wrong:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _lines(file: Path) -> Any:
+    if file == Path("-"):
+        return nullcontext(sys.stdin)
+    try:
+        return file.open(encoding="utf-8-sig", errors="replace", newline="")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+
+
+@command(None, "export", group=feedback)
+def export_labels(
+    file: Annotated[
+        Path | None, typer.Argument(help="To write; else stdout.", show_default=False)
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Write labels and probabilities of every labelled series as CSV; of patients only UIDs."""
+    from node.feedback.exporting import export
+    from node.ledger import Ledger
+
+    start_logging()
+    ledger: Ledger = ledger_of(settings_of(config))
+    try:
+        with nullcontext(sys.stdout) if file is None else file.open("w", newline="") as out:
+            out.writelines(export(ledger.read_series()))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+
+
+@command(None, group=feedback)
+def listen(config: Config = None, *, verbose: Verbose = False) -> None:
+    """Take labels by HL7 v2 over MLLP (one part of `up`, where [feedback] hl7_port is set)."""
+    import signal
+    import threading
+
+    from node.audit import Auditor
+    from node.feedback.intake import Intake
+    from node.feedback.listener import Listener
+    from node.spool import Spool
+
+    settings = service_settings(config)
+    if settings.feedback.hl7_port is None:
+        raise ConfigError("[feedback] hl7_port is not set: there is nothing to listen for")
+    start_service_logging(settings, "feedback", verbose=verbose)
+    ledger = ledger_of(settings)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with (
+        Auditor.open(settings, "feedback") as auditor,
+        Listener(settings, Intake(ledger, Spool(settings.home), auditor)) as listener,
+        listener.serving(),
+    ):
+        stop.wait()
