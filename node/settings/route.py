@@ -62,7 +62,7 @@ class Route(Condition):
             asked.append(f"flagged for {', '.join(self.findings)}")
         elif self.is_for_flagged:
             asked.append("flagged")
-        return "; ".join(asked) or "all"
+        return "; ".join(asked) or "all series"
 
 
 def misfits(

@@ -98,9 +98,9 @@ def test_the_system_page_lists_the_routes_and_what_destinations_want(base: Setti
     settings = changed(base, destinations=[{**PACS, **wanted}], routes=routes)
     with running_page(settings) as site:
         page = get(f"{site.address}/system")
-    assert "senders: ED*; descriptions: stroke; flagged</td>" in page
-    assert "<td>all</td><td>sr, notice</td><td>pacs</td>" in page
-    assert "flagged for subdural" in page
+    assert "senders: ED*; descriptions: stroke; flagged: everything to pacs" in page
+    assert "all series: sr, notice to pacs" in page
+    assert "flagged for subdural: everything to pacs" in page
     assert "workitems, enhanced SR, jpeg-ls" in page
 
 
