@@ -84,11 +84,11 @@ def check(settings: Settings) -> Iterator[Finding]:
                 f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
                 f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
             )
-    yield from _routes(settings)
+    yield from routes_told(settings)
     yield from _notify_rules(settings)
 
 
-def _routes(settings: Settings) -> Iterator[Finding]:
+def routes_told(settings: Settings) -> Iterator[Finding]:
     """Routes for senders that may not send: a title is soon misspelt."""
     titles = tuple(peer.ae_title for peer in settings.peers)
     for route in settings.routes:

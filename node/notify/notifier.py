@@ -128,7 +128,7 @@ class Notifier:
             probabilities=(revision.maxima or {}) if has_result else {},
             flagged=revision.flagged if has_result else (),
             reason=None if has_result else revision.reason or str(notification.event.state),
-            detail=notification.event.detail,
+            detail=None if has_result else notification.event.detail,
             subject=subject,
         )
 

@@ -50,6 +50,20 @@ class Route(Condition):
         """Whether it fits nothing that is not flagged."""
         return self.flagged is Flagged.ONLY or bool(self.findings)
 
+    @property
+    def told(self) -> str:
+        """Which series it is for, in words."""
+        asked = [
+            f"{key}: {', '.join(values)}"
+            for key in Condition.model_fields
+            if (values := getattr(self, key))
+        ]
+        if self.findings:
+            asked.append(f"flagged for {', '.join(self.findings)}")
+        elif self.is_for_flagged:
+            asked.append("flagged")
+        return "; ".join(asked) or "all series"
+
 
 def misfits(
     routes: Sequence[Route],

@@ -54,7 +54,9 @@ class Desk:
         claim = self.ledger.claim(self.ready(series, path).id, 30)
         assert claim is not None
         maxima = {"any": 0.9, "subdural": 0.8}
-        assert self.ledger.report(claim, [], [], warnings=[], maxima=maxima, flagged=flagged)
+        assert self.ledger.report(
+            claim, [], [], warnings=[], maxima=maxima, flagged=flagged, said="archive: pacs"
+        )
         return self.now(claim.revision.id)
 
     def failed(self, series: str = SERIES) -> Revision:
@@ -81,7 +83,7 @@ def look(notifier: Notifier) -> None:
 
 
 def test_a_flagged_series_is_told_once(desk: Desk, hook: Hook) -> None:
-    notifier = desk.notifier(rule(hook))
+    notifier = desk.notifier(rule(hook, tell="study"))
     revision = desk.reported("subdural", "any")
 
     look(notifier)
@@ -89,6 +91,7 @@ def test_a_flagged_series_is_told_once(desk: Desk, hook: Hook) -> None:
 
     (document,) = hook.documents()
     assert document["type"] == "series.flagged"
+    assert "archive" not in str(document), "where results go is nobody's business"
     assert document["data"]["flagged"] == ["subdural", "any"]
     assert document["data"]["probabilities"] == {"any": 0.9, "subdural": 0.8}
     (notification,) = desk.ledger.notifications(revision)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage
 
 from ml.labels import Label
+from node.check import Health
+from node.check.parts import routes_told
 from node.facts import SeriesFacts
 from node.ledger import Planned, Result
 from node.routing import Routing, Workitem, decide, forms, lacks, plan, workitems
@@ -345,3 +347,19 @@ def test_the_classes_are_those_of_the_standard() -> None:
         ComprehensiveSRStorage,
         EnhancedSRStorage,
     ]
+
+
+def test_the_doctor_tells_of_a_route_for_senders_that_no_peer_is() -> None:
+    given_ = settings(
+        destinations=[destination("pacs")],
+        peers=[peer("ct1"), peer("ed")],
+        routes=[
+            {"name": "misspelt", "to": ["pacs"], "senders": ["CTI", "MR*"]},
+            {"name": "well", "to": ["pacs"], "senders": ["CT?"]},
+            {"name": "any", "to": ["pacs"]},
+        ],
+    )
+    (finding,) = routes_told(given_)
+    assert (finding.subject, finding.health) == ("route misspelt", Health.NOTE)
+    assert "no peer is CTI, MR*" in finding.text
+    assert list(routes_told(given_.model_copy(update={"peers": ()}))) == [], "whoever may send"

@@ -22,6 +22,19 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.
 
 PEER = {"ae_title": "A", "host": "127.0.0.1", "port": 1}
 
+ROUTES = [
+    {"name": "everything", "to": ["pacs", "archive"]},
+    {
+        "name": "emergency-department-at-night",
+        "to": ["archive"],
+        "senders": ["CT_EMERGENCY_1", "CT_EMERGENCY_2"],
+        "descriptions": [r"\bstroke\b", r"(poly)?trauma(tolog(y|ie))?"],
+        "kinds": ["sr", "text", "sc"],
+        "findings": ["subdural", "epidural"],
+    },
+]
+"""The first of them is what would be without any; the second has much to say."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -41,6 +54,7 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
         Settings(
             home=tmp_path_factory.mktemp("node"),
             destinations=[{"name": "pacs", **PEER}, {"name": "archive", **PEER}],
+            routes=ROUTES,
             assemble={"grace_s": 0, "quiet_s": 0},
             priorities=[{"name": "emergency", "head_start_min": 60, "places": [r"\bED\b"]}],
         )

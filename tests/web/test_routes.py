@@ -88,6 +88,22 @@ def get(address: str) -> str:
         return answer.read().decode()
 
 
+def test_the_system_page_lists_the_routes_and_what_destinations_want(base: Settings) -> None:
+    wanted = {"structured_report": "enhanced", "transfer_syntax": "jpeg-ls", "ups": True}
+    routes = [
+        {**FLAGGED_ONLY, "senders": ["ED*"], "descriptions": ["stroke"]},
+        {"name": "all", "to": ["pacs"], "kinds": ["sr", "notice"]},
+        {"name": "bleeds", "to": ["pacs"], "findings": ["subdural"]},
+    ]
+    settings = changed(base, destinations=[{**PACS, **wanted}], routes=routes)
+    with running_page(settings) as site:
+        page = get(f"{site.address}/system")
+    assert "senders: ED*; descriptions: stroke; flagged: everything to pacs" in page
+    assert "all series: sr, notice to pacs" in page
+    assert "flagged for subdural: everything to pacs" in page
+    assert "workitems, enhanced SR, jpeg-ls" in page
+
+
 def test_a_class_that_a_retry_needs_is_made_and_the_other_stays(
     stations: Stations, send: Callable[[Settings], Revision], base: Settings
 ) -> None:
