@@ -210,7 +210,7 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
     tls = settings.dicom.tls
     if tls.certificate is not None and tls.key is not None:
         yield "of the node", tls.certificate, tls.key
-    for peer in (*settings.destinations, *settings.peers):
+    for peer in (*settings.destinations, *settings.peers, *settings.sources):
         if peer.tls_certificate is not None and peer.tls_key is not None:
             yield f"for {peer.name}", peer.tls_certificate, peer.tls_key
 

@@ -5,6 +5,7 @@ sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 condition.py    which series something is for, in [[routes]] and [[priorities]]
 destination.py  [[destinations]]: who results are sent to
+fetch.py        [[sources]], [fetch]: whom series are fetched from, and which
 log.py          [log]: what the parts of a node write to stderr
 eligibility.py  [eligibility]: which series the model may judge
 notify.py       [[notify]], [smtp]: who is told of what, and how
@@ -22,6 +23,7 @@ from node.settings.audit import AuditSettings
 from node.settings.condition import Condition
 from node.settings.destination import Destination
 from node.settings.eligibility import EligibilitySettings
+from node.settings.fetch import FetchSettings, Retrieve, SourceSettings
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
 from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
@@ -54,6 +56,7 @@ __all__ = [
     "Detail",
     "DicomSettings",
     "EligibilitySettings",
+    "FetchSettings",
     "LedgerSettings",
     "LogForm",
     "LogLevel",
@@ -67,8 +70,10 @@ __all__ = [
     "ReportForm",
     "ReportSettings",
     "RetentionSettings",
+    "Retrieve",
     "Settings",
     "SmtpSettings",
+    "SourceSettings",
     "TLSSettings",
     "TakesTLS",
     "Way",

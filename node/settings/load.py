@@ -14,6 +14,7 @@ from pydantic_settings import SettingsError
 
 from node.errors import ConfigError
 from node.settings.destination import Destination
+from node.settings.fetch import SourceSettings
 from node.settings.notify import NotifyRule
 from node.settings.security import Peer
 from node.settings.whole import ENV_PREFIX, Settings
@@ -24,6 +25,7 @@ DEFAULT_FILE = Path("ichnode.toml")
 _ROWS: dict[str, type[BaseModel]] = {
     "destinations": Destination,
     "peers": Peer,
+    "sources": SourceSettings,
     "notify": NotifyRule,
 }
 """What a row is of each list of tables."""

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from node.settings.audit import AuditSettings
 from node.settings.destination import Destination
 from node.settings.eligibility import EligibilitySettings
+from node.settings.fetch import FetchSettings, SourceSettings
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
 from node.settings.report import ReportSettings
@@ -28,7 +29,7 @@ from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
 
-N = TypeVar("N", Destination, NotifyRule)
+N = TypeVar("N", Destination, NotifyRule, SourceSettings)
 
 
 def _default_home() -> Path:
@@ -55,6 +56,8 @@ class Settings(BaseSettings):
     dicom: DicomSettings = DicomSettings()
     destinations: tuple[Destination, ...] = ()
     peers: tuple[Peer, ...] = ()
+    sources: tuple[SourceSettings, ...] = ()
+    fetch: FetchSettings = FetchSettings()
     assemble: AssembleSettings = AssembleSettings()
     eligibility: EligibilitySettings = EligibilitySettings()
     analyze: AnalyzeSettings = AnalyzeSettings()
@@ -75,7 +78,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("destinations", "notify")
+    @field_validator("destinations", "notify", "sources")
     @classmethod
     def _distinct(cls, value: tuple[N, ...]) -> tuple[N, ...]:
         names = [item.name for item in value]
@@ -112,6 +115,10 @@ class Settings(BaseSettings):
     def destination(self, name: str) -> Destination | None:
         """The destination of that name."""
         return next((d for d in self.destinations if d.name == name), None)
+
+    def source(self, name: str) -> SourceSettings | None:
+        """The source of that name."""
+        return next((s for s in self.sources if s.name == name), None)
 
     def peer(self, ae_title: str) -> Peer | None:
         """The peer that calls itself by an AE title."""
