@@ -94,10 +94,20 @@ class Fetching(Database):
         with self.engine.begin() as connection:
             return self._change_fetch(connection, fetch, values)
 
-    def claim_fetch(self, fetch: Fetch, lease_s: float) -> Fetch | None:
-        """Begin to fetch; None if another one was quicker. It is due again after the lease."""
+    def claim_fetch(self, fetch: Fetch, counted: int | None, lease_s: float) -> Fetch | None:
+        """Begin to fetch; None if another one was quicker. It is due again after the lease.
+
+        Parameters
+        ----------
+        fetch : Fetch
+        counted : int, optional
+            How many images the source counts now.
+        lease_s : float
+        """
         values = {
             "state": FetchState.FETCHING,
+            "counted": counted,
+            "still": fetch.still if fetch.counted == counted else 0,
             "attempts": fetch.attempts + 1,
             "next_try_at": self.clock() + lease_s,
         }
@@ -227,6 +237,8 @@ class Fetching(Database):
     def begin_poll(self, name: str, poll_s: float) -> bool:
         """Begin to ask a source what is new; False if it was asked lately, or rests."""
         now = self.clock()
+        if self.is_resting(name):
+            return False
         with self.engine.begin() as connection:
             self._enter_source(connection, name)
             begun = connection.execute(
@@ -238,12 +250,21 @@ class Fetching(Database):
                         _source.c.polled_at.is_(None),
                         _source.c.polled_at <= now - poll_s,
                         _source.c.polled_at > now,
+                        _source.c.failures > 0,
                     ),
                     sa.func.coalesce(_source.c.rests_until, 0) <= now,
                 )
                 .values(polled_at=now)
             )
         return begun.rowcount == 1
+
+    def is_resting(self, name: str) -> bool:
+        """Whether a source is ill and not to be asked now."""
+        with self.reading() as connection:
+            until = connection.execute(
+                sa.select(_source.c.rests_until).where(_source.c.name == name)
+            ).scalar()
+        return until is not None and until > self.clock()
 
     def source_answers(self, name: str) -> None:
         """Note that a source is well."""
