@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -106,6 +107,7 @@ class BadArchive:
 
     def _answers(self, asked: Dataset, level: str) -> list[Dataset]:
         unique = f"{'SOP' if level == 'IMAGE' else level.title()}InstanceUID"
+        counts = Counter(str(image.get(unique)) for image in self.images)
         found: dict[str, Dataset] = {}
         for image in self._matching(asked):
             answer = Dataset()
@@ -113,8 +115,7 @@ class BadArchive:
             for element in asked:
                 if element.keyword in image:
                     answer[element.tag] = image[element.tag]
-            alike = [i for i in self.images if i.get(unique) == image.get(unique)]
-            count = len(alike) if self.counted is None else self.counted
+            count = counts[str(image.get(unique))] if self.counted is None else self.counted
             if "NumberOfSeriesRelatedInstances" in asked:
                 answer.NumberOfSeriesRelatedInstances = str(count)
             if "NumberOfStudyRelatedInstances" in asked:
@@ -135,7 +136,7 @@ class BadArchive:
         """Answer a C-GET."""
         self.retrievals += 1
         if self.retrieve_status is not None:
-            yield 0
+            yield 1
             yield self.retrieve_status, None
             return
         images = list(self.gives(self._matching(event.identifier)))

@@ -253,7 +253,7 @@ class PacsSource:
         failed = _number(end, "Failed")
         if code not in (_SUCCESS, _SOME_FAILED):
             raise NotFetchedError(f"{self._where} refuses a C-MOVE: {self._refusal(code)}")
-        return Fetched(given, failed, self._remarks(end))
+        return Fetched(given, failed, self._remarks(end), is_elsewhere=True)
 
     def _get(
         self,
@@ -446,7 +446,8 @@ class _Taking:
     def _stop(self, event: evt.Event, error: Exception) -> int:
         """End the fetch: the next image would fare no better."""
         self._stopped = error
-        event.assoc.dul.event_queue.put("Evt15")  # A-ABORT (PS3.8, 9.2)
+        messages: Any = event.assoc.dimse
+        messages.give_up("Evt15")  # A-ABORT (PS3.8, 9.2)
         return Status.OUT_OF_RESOURCES
 
     def raise_if_stopped(self) -> None:
@@ -489,9 +490,14 @@ class _Bounded(DIMSEServiceProvider):
         self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
         if self._length > self._longest or self.msg_queue.qsize() > self._most:
             self.message = None
-            self.dul.event_queue.put("Evt19")  # as pynetdicom does at an invalid message
+            self.give_up("Evt19")  # as pynetdicom does at an invalid message
             return
         super().receive_primitive(primitive)
+
+    def give_up(self, event: str) -> None:
+        """End the association by an event of its state machine; who waits need not any more."""
+        self.dul.event_queue.put(event)
+        self.msg_queue.put((None, None))
 
 
 def _guarded(
