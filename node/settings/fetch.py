@@ -54,6 +54,11 @@ class SourceSettings(TakesTLS):
         0, ge=0, allow_inf_nan=False, description="fetched at most; 0: no limit"
     )
 
+    @property
+    def address(self) -> str:
+        """Where it is, for people."""
+        return f"{self.ae_title} at {self.host}:{self.port}"
+
     @model_validator(mode="after")
     def _has_an_address(self) -> Self:
         if self.ae_title is None or self.host is None or self.port is None:
