@@ -87,6 +87,8 @@ class BadArchive:
     """Called before each image that it gives."""
     asked: list[str] = field(default_factory=list)
     """Levels of what was asked for."""
+    keys: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Tags of what is asked of each level."""
     retrievals: int = 0
 
     @classmethod
@@ -99,6 +101,8 @@ class BadArchive:
         asked = event.identifier
         level = str(asked.QueryRetrieveLevel)
         self.asked.append(level)
+        tags = [element.tag for element in asked if element.keyword != "QueryRetrieveLevel"]
+        self.keys[level] = [(f"{tag.group:04X}", f"{tag.element:04X}") for tag in tags]
         if self.find_status is not None or (level == "IMAGE" and not self.tells_images):
             yield self.find_status or 0xA900, None
             return
@@ -155,7 +159,7 @@ class BadArchive:
 
 
 @contextmanager
-def running(archive: BadArchive) -> Iterator[BadArchive]:
+def running(archive: BadArchive, *handlers: evt.EventHandlerType) -> Iterator[BadArchive]:
     """Let an archive answer."""
     ae = AE("ARCHIVE")
     for model in (FIND, MOVE, GET):
@@ -169,6 +173,7 @@ def running(archive: BadArchive) -> Iterator[BadArchive]:
             (evt.EVT_C_FIND, archive.find),
             (evt.EVT_C_GET, archive.get),
             (evt.EVT_C_MOVE, archive.move),
+            *handlers,
         ],
     )
     try:
