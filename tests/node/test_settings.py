@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import ConfigError
-from node.settings import AssembleSettings, Destination, load_settings
+from node.settings import AssembleSettings, Destination, Retrieve, load_settings
 from tests.node.configuration import complaint, load
 
 SAMPLE = """
