@@ -112,7 +112,7 @@ def test_what_failed_is_wanted_again_and_its_source_asked_at_once(
         assert claimed is not None
         assert ledger.end_fetch(claimed, FetchState.FAILED, "nothing came")
     ledger.source_rests("pacs", 3, clock.now + 900, "away")
-    assert [row.detail for row in ledger.given_up_fetches()] == ["nothing came"] * 2
+    assert [row.detail for row in ledger.find_fetches(STUDY)] == ["nothing came"] * 2
     assert ledger.retry_fetches(SERIES) == 1
     assert not ledger.is_resting("pacs")
     assert [row.series_instance_uid for row in ledger.due_fetches("pacs")] == [SERIES]

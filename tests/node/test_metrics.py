@@ -232,9 +232,9 @@ def test_what_is_fetched_is_counted_by_source_and_outcome(
         "ichnode_fetch_given_up archive": 1,
         "ichnode_fetch_failures archive": 0,
         "ichnode_fetch_answered_timestamp_seconds archive": clock.now,
-        "ichnode_fetch_series_total archive fetched": 1,
-        "ichnode_fetch_series_total archive known": 1,
-        "ichnode_fetch_series_total archive failed": 1,
+        "ichnode_fetch_series_total fetched archive": 1,
+        "ichnode_fetch_series_total known archive": 1,
+        "ichnode_fetch_series_total failed archive": 1,
         "ichnode_fetch_images_total archive": 3,
     }
 
