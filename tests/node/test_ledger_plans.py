@@ -329,8 +329,8 @@ def fetch(ledger: Ledger) -> None:
         series = "SELECT study_instance_uid, series_instance_uid FROM series"
         connection.execute(
             sa.text(
-                "INSERT INTO retrieval (source, study_instance_uid, series_instance_uid, state, still, "
-                "attempts, version, updated_at) SELECT 'pacs', s.study_instance_uid, "
+                "INSERT INTO retrieval (source, study_instance_uid, series_instance_uid, state, "
+                "still, attempts, version, updated_at) SELECT 'pacs', s.study_instance_uid, "
                 f"s.series_instance_uid, 'fetched', 0, 0, 0, 1 FROM ({series}) s"
             )
         )
