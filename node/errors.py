@@ -36,3 +36,11 @@ class DeliveryError(IchnodeError):
 
 class NotificationError(IchnodeError):
     """A notification was not taken; it will be tried again."""
+
+
+class SourceError(IchnodeError):
+    """A source does not answer, or breaks off; it will be asked again."""
+
+
+class NotFetchedError(SourceError):
+    """A source answers, and did not give this series; others may still be had."""

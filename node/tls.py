@@ -65,7 +65,7 @@ def client_context(peer: TakesTLS) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _restrict(context)
     context.check_hostname = peer.tls_check_host
-    where = f"{type(peer).__name__.lower()} {peer.name}:"
+    where = f"{type(peer).__name__.removesuffix('Settings').lower()} {peer.name}:"
     if peer.tls_ca is not None:
         _load_ca(context, peer.tls_ca, f"{where} tls_ca")
     else:
@@ -86,7 +86,7 @@ def check_files(settings: Settings) -> None:
     server_context(settings.dicom.tls)
     server_context(settings.dicomweb.tls, "[dicomweb.tls]")
     server_context(settings.feedback.tls, "[feedback.tls]")
-    for peer in (*settings.destinations, *settings.peers):
+    for peer in (*settings.destinations, *settings.peers, *settings.sources):
         client_context(peer)
 
 

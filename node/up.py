@@ -29,6 +29,7 @@ WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
 WEB = {"web": ["web"]}
 DICOMWEB = {"dicomweb": ["dicomweb"]}
 FEEDBACK = {"feedback": ["feedback", "listen"]}
+POLL = {"poll": ["poll"]}
 
 
 def receivers(settings: Settings) -> dict[str, list[str]]:
@@ -46,6 +47,8 @@ def parts_of(settings: Settings) -> dict[str, list[str]]:
         parts |= DICOMWEB
     if settings.feedback.hl7_port is not None:
         parts |= FEEDBACK
+    if any(source.poll_s for source in settings.sources):
+        parts |= POLL
     return parts
 
 

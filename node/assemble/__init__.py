@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime, timedelta
 
-from node.assemble.completeness import declared_counts, evidence
+from node.assemble.completeness import declared_counts, evidence, lacking
 from node.assemble.eligibility import Reason, Verdict, judge, read_traits
 from node.assemble.priority import priority_of
 from node.headers import SeriesHeaders, read_headers
@@ -47,7 +47,8 @@ def wait_until(
     released = revision.released_at
     if released is None:
         return quiet_end
-    if evidence(series.headers, series.arrangement, rules.min_coverage_mm) is None:
+    count = revision.count
+    if evidence(series.headers, series.arrangement, rules.min_coverage_mm, count) is None:
         return quiet_end
     return released + timedelta(seconds=rules.grace_s)
 
@@ -72,6 +73,8 @@ def assemble(
     priority = priority_of((i.sender for i in instances), series.headers, settings.priorities)
     replaced = ledger.replaced(revision)
     warnings = [*verdict.warnings]
+    if missing := lacking(len(instances), revision.count):
+        warnings.append(missing)
     if replaced:
         warnings.append(f"{replaced} images came again with other content; the newest count")
     if removed := ledger.removed(revision):

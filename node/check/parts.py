@@ -16,8 +16,16 @@ from pathlib import Path
 from ml.errors import IchnodeError, first_line
 from node.check.finding import Finding, Health
 from node.disk import Disk, Fullness
+from node.errors import SourceError
 from node.facts import SeriesFacts
-from node.settings import Condition, Destination, DicomwebSettings, Settings
+from node.settings import (
+    Condition,
+    Destination,
+    DicomwebSettings,
+    Retrieve,
+    Settings,
+    SourceSettings,
+)
 from node.settings.web import is_this_machine
 
 ECHO_TIMEOUT_S = 5.0
@@ -99,6 +107,43 @@ def routes_told(settings: Settings) -> Iterator[Finding]:
                 f"no peer is {', '.join(route.senders)}: nothing that peers send fits it",
                 "see its senders, and ae_title of [[peers]]",
             )
+    for source in settings.sources:
+        yield from _source(settings, source)
+    yield from _notify_rules(settings)
+
+
+def _source(settings: Settings, source: SourceSettings) -> Iterator[Finding]:
+    """Ask a source for a study that nobody has: it has to answer that."""
+    from pydicom.uid import generate_uid
+
+    from node.fetch import Query, open_source
+
+    subject = f"source {source.name}"
+    nobodys = Query(study_instance_uid=generate_uid(prefix=None))
+    try:
+        found = list(open_source(settings, source).find(nobodys))
+    except SourceError as error:
+        yield Finding(
+            subject,
+            Health.BAD,
+            first_line(error),
+            f"is it up? does it know {settings.dicom.ae_title} with this machine's address, and "
+            "does it answer questions?",
+        )
+        return
+    if found:
+        text = f"{source.address} answers with series that it was not asked for"
+        yield Finding(subject, Health.BAD, text, "is that its port for Query/Retrieve?")
+        return
+    yield Finding(subject, Health.GOOD, f"{source.address} answers a C-FIND")
+    sends_here = source.retrieve is Retrieve.MOVE and source.ae_title is not None
+    if sends_here and settings.peers and settings.peer(source.ae_title or "") is None:
+        yield Finding(
+            f"retrieval from {source.name}",
+            Health.BAD,
+            f"{source.ae_title} is no peer: what it sends by C-MOVE is rejected",
+            f'add a [[peers]] table with ae_title = "{source.ae_title}", or set retrieve = "get"',
+        )
 
 
 def _notify_rules(settings: Settings) -> Iterator[Finding]:
@@ -294,7 +339,7 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
     ):
         if tls.certificate is not None and tls.key is not None:
             yield name, tls.certificate, tls.key
-    for peer in (*settings.destinations, *settings.peers):
+    for peer in (*settings.destinations, *settings.peers, *settings.sources):
         if peer.tls_certificate is not None and peer.tls_key is not None:
             yield f"for {peer.name}", peer.tls_certificate, peer.tls_key
 

@@ -3,14 +3,15 @@
 common.py    what all of them share
 begin.py     demo, init, check, analyze
 run.py       up, receive, dicomweb, work, web
+fetch.py     poll, fetch
 watch.py     status, show, retry, route, purge, notify
 feedback.py  feedback: report, import, export, listen
 """
 
-from node.cli import begin, feedback, run, watch
+from node.cli import begin, feedback, fetch, run, watch
 from node.cli.common import app
 
-__all__ = ["app", "begin", "feedback", "main", "run", "watch"]
+__all__ = ["app", "begin", "feedback", "fetch", "main", "run", "watch"]
 
 
 def main() -> None:

@@ -39,13 +39,15 @@ def status(
     settings = settings_of(config)
     ledger = ledger_of(settings)
     revisions, destinations = ledger.recent(limit), ledger.destinations()
-    waiting, untaken = ledger.waiting(), ledger.untaken_notifications()
+    waiting, sources = ledger.waiting(), ledger.sources()
+    untaken = ledger.untaken_notifications()
     disk = Disk.of(settings.home)
     if as_json:
         document = {
             "series": [show.revision_json(r) for r in revisions],
             "waiting": {name: show.waiting_json(found) for name, found in waiting.items()},
             "destinations": [show.destination_json(d) for d in destinations],
+            "sources": [show.source_json(s) for s in sources],
             "notifications": [show.notification_json(n) for n in untaken],
             "disk": show.disk_json(disk, settings),
         }
@@ -54,6 +56,7 @@ def status(
         show.revisions(Console(), revisions)
         show.waiting(Console(), waiting)
         show.destinations(Console(), destinations)
+        show.sources(Console(), sources)
         show.notifications(Console(), untaken)
         show.disk(Console(), disk, settings)
 
@@ -73,13 +76,17 @@ def show_series(
     settings = settings_of(config)
     ledger = ledger_of(settings)
     spool = Spool(settings.home)
+    fetches = ledger.find_fetches(uid)
+    revisions = ledger.find(uid) if fetches else _find(ledger, uid)
     details: list[dict[str, Any]] = [
-        show.details_json(ledger, spool, revision) for revision in _find(ledger, uid)
+        show.details_json(ledger, spool, revision) for revision in revisions
     ]
     if as_json:
-        print(json.dumps({"series": details}, indent=2))
+        document = {"series": details, "fetches": [show.fetch_json(f) for f in fetches]}
+        print(json.dumps(document, indent=2))
     else:
         show.details(Console(), details)
+        show.fetches(Console(), fetches)
 
 
 @command(Panel.LOOK)
@@ -110,8 +117,15 @@ def retry(
     ledger = ledger_of(settings)
     spool = Spool(settings.home)
     console = Console()
-    again = 0
-    for revision in ledger.dead_letters(destination) if uid is None else _find(ledger, uid):
+    fetches = ledger.retry_fetches(uid) if failed or uid is not None else 0
+    if fetches:
+        console.print(f"{fetches} series: to be fetched again", highlight=False)
+    again = fetches
+    if uid is None:
+        revisions = ledger.dead_letters(destination)
+    else:
+        revisions = ledger.find(uid) if fetches else _find(ledger, uid)
+    for revision in revisions:
         if begin_again(revision, ledger, spool, settings):
             again += 1
             console.print(

@@ -8,7 +8,7 @@ from node.audit import Person
 from node.feedback.intake import Intake
 from node.feedback.rows import Blank, Row, Wrong
 from node.feedback.said import ReadingError
-from node.ledger import Source
+from node.ledger import ReadingSource
 
 
 @dataclass
@@ -82,7 +82,7 @@ def _take(
     try:
         target = intake.find(row.subject)
         is_new = dry_run or intake.enter(
-            target, row.findings, Source.CSV, row.reader, row.said_at, person, row.remark
+            target, row.findings, ReadingSource.CSV, row.reader, row.said_at, person, row.remark
         )
     except ReadingError as error:
         return Wrong(row.line, str(error))

@@ -11,8 +11,8 @@ from node.ledger import (
     Findings,
     Ledger,
     Reading,
+    ReadingSource,
     Revision,
-    Source,
     digest_of_accession,
 )
 from node.spool import Spool
@@ -84,7 +84,7 @@ class Intake:
         self,
         target: Target,
         findings: Findings,
-        source: Source,
+        source: ReadingSource,
         reader: str,
         said_at: datetime | None,
         person: Person,
@@ -96,7 +96,7 @@ class Intake:
         ----------
         target : Target
         findings : mapping of Label to bool
-        source : Source
+        source : ReadingSource
         reader : str
         said_at : datetime.datetime, optional
             UTC; None for now.

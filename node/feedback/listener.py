@@ -32,7 +32,7 @@ from node.feedback.message import (
     header_of,
     read_message,
 )
-from node.ledger import Source
+from node.ledger import ReadingSource
 from node.settings import FeedbackSettings, Settings
 from node.settings.security import as_address
 from node.tls import server_context
@@ -240,7 +240,12 @@ class Listener(socketserver.ThreadingTCPServer):
         reader = header.application or READER
         for target, order in [(self._intake.find(order.subject), order) for order in orders]:
             is_new = self._intake.enter(
-                target, order.findings, Source.HL7, reader, order.said_at, Person(reader, address)
+                target,
+                order.findings,
+                ReadingSource.HL7,
+                reader,
+                order.said_at,
+                Person(reader, address),
             )
             log.info("a label from %s by HL7%s", address, "" if is_new else ": known already")
 

@@ -30,7 +30,7 @@ _tally, _series, _revision = schema.tally, schema.series, schema.revision
 DAY_S = 86_400
 
 
-class Source(StrEnum):
+class ReadingSource(StrEnum):
     """Where a reading came from."""
 
     PAGE = "page"
@@ -51,7 +51,7 @@ class Reading:
     study_instance_uid : str
     series_instance_uid : str, optional
         None where it is about every series of the study.
-    source : Source
+    source : ReadingSource
     reader : str
         Who says so.
     said_at : float
@@ -62,7 +62,7 @@ class Reading:
 
     study_instance_uid: str
     series_instance_uid: str | None
-    source: Source
+    source: ReadingSource
     reader: str
     said_at: float
     findings: Findings
@@ -553,17 +553,19 @@ class Feedback(Database):
         with self.reading() as connection:
             return int(connection.execute(sa.select(latest(_reading.c.id))).scalar() or 0)
 
-    def sources(self, after: int, missed: Collection[int], limit: int) -> dict[int, Source]:
+    def reading_sources(
+        self, after: int, missed: Collection[int], limit: int
+    ) -> dict[int, ReadingSource]:
         """Where readings came from, with an id above `after` or among some that were missed."""
         asked = sa.select(_reading.c.id, _reading.c.source)
-        found: dict[int, Source] = {}
+        found: dict[int, ReadingSource] = {}
         with self.reading() as connection:
             above = asked.where(_reading.c.id > after).order_by(_reading.c.id).limit(limit)
             for question in (
                 *(asked.where(_reading.c.id.in_(ids)) for ids in some(sorted(missed))),
                 above,
             ):
-                found |= {row.id: Source(row.source) for row in connection.execute(question)}
+                found |= {row.id: ReadingSource(row.source) for row in connection.execute(question)}
         return found
 
     def _revisions_of(self, connection: sa.Connection, series: Sequence[int]) -> dict[int, int]:
@@ -671,7 +673,7 @@ def _as_reading(row: Any) -> Reading:
     return Reading(
         row.study_instance_uid,
         row.series_instance_uid,
-        Source(row.source),
+        ReadingSource(row.source),
         row.reader,
         row.said_at,
         _as_findings(row.findings),

@@ -29,6 +29,9 @@ series = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("study_instance_uid", UID, nullable=False),
     sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("counted_instances", sa.Integer),
+    sa.Column("counted_by", sa.String(64)),
+    sa.Column("count_is_still", sa.Boolean),
     sa.UniqueConstraint("series_instance_uid", "study_instance_uid"),
     sa.Index("series_of_study", "study_instance_uid"),
 )
@@ -255,6 +258,42 @@ tally = sa.Table(
     sa.Column("false_negatives", sa.Integer, nullable=False),
 )
 
+# What a source has, and what of it was fetched.
+retrieval = sa.Table(
+    "retrieval",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("source", sa.String(64), nullable=False),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("counted", sa.Integer),
+    sa.Column("still", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("next_try_at", Seconds),
+    sa.Column("updated_at", Seconds, nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.UniqueConstraint("series_instance_uid", "study_instance_uid", "source"),
+    sa.Index("retrieval_of_study", "study_instance_uid"),
+)
+
+# How a source is, and what came of asking it.
+source = sa.Table(
+    "source",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("polled_at", Seconds),
+    sa.Column("answered_at", Seconds),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("rests_until", Seconds),
+    sa.Column("detail", sa.Text),
+    sa.Column("series_fetched", sa.Integer, nullable=False),
+    sa.Column("series_known", sa.Integer, nullable=False),
+    sa.Column("series_failed", sa.Integer, nullable=False),
+    sa.Column("images_fetched", sa.Integer, nullable=False),
+)
+
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
 
 
@@ -317,7 +356,13 @@ _index_where(
 )
 _index_where(judged.c.truth.is_not(None), "judged_read", judged.c.model_id, judged.c.series_id)
 _index_where(judged.c.accession.is_not(None), "judged_of_accession", judged.c.accession)
-
+_index_where(
+    retrieval.c.next_try_at.is_not(None),
+    "retrieval_due",
+    retrieval.c.source,
+    retrieval.c.next_try_at,
+)
+_index_where(stands(retrieval, "failed"), "retrieval_given_up", retrieval.c.source, retrieval.c.id)
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(
     stands(revision, "ready"),

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from node.ledger import Arrival, DestinationState, Ledger, Priority, Source, State, Step
+from node.ledger import Arrival, DestinationState, Ledger, Priority, ReadingSource, State, Step
 from node.spool import Spool
 
 MOST_AT_ONCE = 10_000
@@ -149,7 +149,7 @@ class Counts:
         self.instances = 0
         self.received_bytes = 0
         self.failures: Counter[str] = Counter()
-        self.labels: Counter[Source] = Counter(dict.fromkeys(Source, 0))
+        self.labels: Counter[ReadingSource] = Counter(dict.fromkeys(ReadingSource, 0))
         self._ledger = ledger
         self._spool = spool
         events, instances = ledger.newest_ids()
@@ -203,7 +203,7 @@ class Counts:
     def _count_labels(self, now: float) -> None:
         readings = self._readings
         readings.go_back(self._ledger.newest_reading_id())
-        sources = self._ledger.sources(readings.after, readings.missed, MOST_AT_ONCE)
+        sources = self._ledger.reading_sources(readings.after, readings.missed, MOST_AT_ONCE)
         readings.go_on(sources, now)
         self.labels.update(sources.values())
 

@@ -5,6 +5,7 @@ sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
 condition.py    which series something is for, in [[routes]] and [[priorities]]
 destination.py  [[destinations]]: who results are sent to
+fetch.py        [[sources]], [fetch]: whom series are fetched from, and which
 log.py          [log]: what the parts of a node write to stderr
 route.py        [[routes]]: which results go where
 kind.py         the kinds of objects that are made of a series
@@ -29,6 +30,7 @@ from node.settings.destination import Destination, TransferSyntax
 from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.feedback import FeedbackSettings
+from node.settings.fetch import FetchSettings, Retrieve, SourceSettings
 from node.settings.kind import IN_FORMS, Kind
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
@@ -69,6 +71,7 @@ __all__ = [
     "DicomwebSettings",
     "EligibilitySettings",
     "FeedbackSettings",
+    "FetchSettings",
     "Flagged",
     "Kind",
     "LedgerSettings",
@@ -85,9 +88,11 @@ __all__ = [
     "ReportForm",
     "ReportSettings",
     "RetentionSettings",
+    "Retrieve",
     "Route",
     "Settings",
     "SmtpSettings",
+    "SourceSettings",
     "TLSSettings",
     "TakesTLS",
     "TransferSyntax",

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsError
 
 from node.errors import ConfigError
 from node.settings.destination import Destination
+from node.settings.fetch import SourceSettings
 from node.settings.fields import Misfit
 from node.settings.notify import NotifyRule
 from node.settings.route import Route
@@ -27,6 +28,7 @@ _ROWS: dict[str, type[BaseModel]] = {
     "destinations": Destination,
     "routes": Route,
     "peers": Peer,
+    "sources": SourceSettings,
     "notify": NotifyRule,
 }
 """What a row is of each list of tables."""

@@ -12,6 +12,7 @@ from node.settings.destination import Destination
 from node.settings.dicomweb import DicomwebSettings
 from node.settings.eligibility import EligibilitySettings
 from node.settings.feedback import FeedbackSettings
+from node.settings.fetch import FetchSettings, SourceSettings
 from node.settings.fields import Misfit
 from node.settings.log import LogSettings
 from node.settings.notify import NotifyRule, SmtpSettings
@@ -33,7 +34,7 @@ from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
 
-N = TypeVar("N", Destination, NotifyRule, PriorityRule, Route)
+N = TypeVar("N", Destination, NotifyRule, PriorityRule, Route, SourceSettings)
 
 
 def _default_home() -> Path:
@@ -62,6 +63,8 @@ class Settings(BaseSettings):
     destinations: tuple[Destination, ...] = ()
     routes: tuple[Route, ...] = ()
     peers: tuple[Peer, ...] = ()
+    sources: tuple[SourceSettings, ...] = ()
+    fetch: FetchSettings = FetchSettings()
     assemble: AssembleSettings = AssembleSettings()
     eligibility: EligibilitySettings = EligibilitySettings()
     priorities: tuple[PriorityRule, ...] = ()
@@ -84,7 +87,7 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    @field_validator("destinations", "routes", "priorities", "notify")
+    @field_validator("sources", "destinations", "routes", "priorities", "notify")
     @classmethod
     def _distinct(cls, value: tuple[N, ...]) -> tuple[N, ...]:
         names = [item.name for item in value]
@@ -177,6 +180,10 @@ class Settings(BaseSettings):
             return found
         peer = next((p for p in self.peers if p.name == name and p.is_callable), None)
         return None if peer is None else _as_destination(peer)
+
+    def source(self, name: str) -> SourceSettings | None:
+        """The source of that name."""
+        return next((s for s in self.sources if s.name == name), None)
 
     def peer(self, ae_title: str) -> Peer | None:
         """The peer that calls itself by an AE title."""

@@ -23,9 +23,9 @@ from node.ledger import (
     Ledger,
     Place,
     Reading,
+    ReadingSource,
     Result,
     Revision,
-    Source,
     State,
     open_ledger,
 )
@@ -343,7 +343,7 @@ class Desk:
         reading = Reading(
             revision.study_instance_uid,
             revision.series_instance_uid,
-            Source.PAGE,
+            ReadingSource.PAGE,
             as_reader(reader),
             self.ledger.clock(),
             as_findings(said),

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ml.labels import Label, percent
 from node.feedback.said import ReadingError, answer
-from node.ledger import Source, State
+from node.ledger import ReadingSource, State
 from node.web import course, running
 from node.web.api import Id, Number
 from node.web.asking import Here, Who, asking, visitor
@@ -62,7 +62,11 @@ KINDS = {
 }
 """What results are called, by their kind."""
 
-SOURCES = {Source.PAGE: "on the page", Source.CSV: "from a file", Source.HL7: "by HL7"}
+SOURCES = {
+    ReadingSource.PAGE: "on the page",
+    ReadingSource.CSV: "from a file",
+    ReadingSource.HL7: "by HL7",
+}
 
 AGAIN = {
     State.FAILED: "Analyze again",

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from node.audit import Auditor, Authentication, Person, Study, header_of
-from node.ledger import Revision, Source
+from node.ledger import ReadingSource, Revision
 from node.web.desk import Desk
 from node.web.door import Visitor
 
@@ -60,7 +60,10 @@ class Trail:
     def has_read(self, visitor: Visitor, revision: Revision) -> None:
         """Somebody has said what is on a series."""
         self._auditor.series_read(
-            _person(visitor), self._study(revision), revision.series_instance_uid, Source.PAGE
+            _person(visitor),
+            self._study(revision),
+            revision.series_instance_uid,
+            ReadingSource.PAGE,
         )
 
     def logged_in(self, visitor: Visitor, *, succeeded: bool) -> None:

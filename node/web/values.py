@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml.labels import Label
 from node.feedback.said import LONGEST_REMARK
-from node.ledger import NotificationState, Source, State
+from node.ledger import NotificationState, ReadingSource, State
 
 
 class Value(BaseModel):
@@ -132,7 +132,7 @@ class Reading(Value):
     """What a reader says of a series."""
 
     series_instance_uid: str | None = Field(description="null: of every series of the study")
-    source: Source
+    source: ReadingSource
     reader: str
     said_at: datetime
     findings: dict[Label, bool] = Field(

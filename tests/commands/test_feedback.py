@@ -22,7 +22,7 @@ from node.check.parts import check
 from node.cli import app
 from node.feedback.intake import Intake
 from node.feedback.listener import Listener
-from node.ledger import JudgingModel, Ledger, Source, open_ledger
+from node.ledger import JudgingModel, Ledger, ReadingSource, open_ledger
 from node.settings import Settings
 from node.spool import Spool
 from tests.e2e.peers import wait_for
@@ -79,7 +79,7 @@ def test_good_lines_are_taken_and_of_the_others_it_is_told_what_is_wrong(
     assert "line 5: any: 'maybe' is none of present, absent, unknown" in done.stderr
     assert "2 labels were taken, 1 lines say nothing yet, 2 lines are wrong" in done.stdout
     (reading,) = ledger.readings("1.2", "1.2.1")
-    assert (reading.reader, reading.source) == ("anna", Source.CSV)
+    assert (reading.reader, reading.source) == ("anna", ReadingSource.CSV)
     assert reading.findings == {Label.ANY: True, Label.SUBDURAL: True}
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
+from pydicom.datadict import dictionary_description
 from pydicom.dataelem import DataElement
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -20,6 +22,7 @@ from node.deliver.syntax import PICTURES, wanted_by
 from node.deliver.workitem import REMARKS, UPS_PUSH
 from node.dicom import Status as Answer
 from node.dicom import application_entity
+from node.fetch import association as fetching
 from node.ledger.database import MOST_AT_ONCE
 from node.listener import NodePort
 from node.report.header import MANUFACTURER
@@ -65,7 +68,8 @@ def service_table(supported: Iterable[PresentationContext], made: Sequence[Made]
     """The network services: a row for each SOP class."""
     scp = [str(context.abstract_syntax) for context in supported]
     made_ones = sorted({c for c, _ in contexts_made(made)})
-    scu = [str(Verification), str(PUSH_MODEL), *made_ones, str(UPS_PUSH)]
+    asked = [str(fetching.FIND), str(fetching.MOVE), str(fetching.GET)]
+    scu = [str(Verification), str(PUSH_MODEL), *asked, *made_ones, str(UPS_PUSH)]
     lines = ["| SOP class | UID | SCU | SCP |", "|---|---|---|---|"]
     for uid in dict.fromkeys([str(Verification), *scp, *scu]):
         roles = " | ".join("yes" if uid in uids else "no" for uids in (scu, scp))
@@ -171,6 +175,40 @@ def created_table() -> str:
         for code, remark in REMARKS.items()
     ]
     return "\n".join([*lines, "| any other status, or none | as in 4.2.2.3 |"])
+
+
+def asked_table() -> str:
+    """The presentation contexts that are proposed to sources."""
+    lines = [
+        "| to | abstract syntax | UID | transfer syntaxes, a context each | UIDs | role |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, service in (
+        ("ask", fetching.FIND),
+        ('fetch, `retrieve = "move"`', fetching.MOVE),
+        ('fetch, `retrieve = "get"`', fetching.GET),
+    ):
+        found: dict[str, list[str]] = {}
+        for abstract, syntax in fetching.contexts_of(service):
+            found.setdefault(abstract, []).append(syntax)
+        for abstract, syntaxes in found.items():
+            role = "SCU" if abstract == service else "SCP, by role selection"
+            lines.append(f"| {name} | {_context(abstract, syntaxes)} | {role} |")
+    return "\n".join(lines)
+
+
+def key_table() -> str:
+    """What is asked of a source at each level."""
+    lines = ["| level | keys |", "|---|---|"]
+    for level, keys in fetching.KEYS.items():
+        shown = ", ".join(f"{dictionary_description(key)} {_tag(key)}" for key in keys)
+        lines.append(f"| {level} | {shown} |")
+    return "\n".join(lines)
+
+
+def _tag(keyword: str) -> str:
+    tag = Tag(keyword)
+    return f"({tag.group:04X},{tag.element:04X})"
 
 
 def _context(abstract: str | None, syntaxes: Sequence[str]) -> str:
@@ -384,7 +422,11 @@ def association_table() -> str:
             "Connections from addresses of no peer",
             f"{STRANGERS}, where all `[[peers]]` tell their addresses",
         ),
-        ("Associations initiated at a time", "one to each destination for storage"),
+        (
+            "Associations initiated at a time",
+            "one to each destination for storage; one to each source that is polled, and one of "
+            "`ichnode fetch`",
+        ),
         ("Objects over one association", f"{deliverer.MOST_AT_ONCE}"),
         (
             "Instances in one request for commitment",
@@ -394,6 +436,12 @@ def association_table() -> str:
         ("Association request, as acceptor", f"{port.acse_timeout:g} s, and `idle_s` at most"),
         ("Silence, as acceptor", f"{dicom.idle_s:g} s (`idle_s`), then it is aborted"),
         ("Connection, association, answer, as initiator", f"{rules.timeout_s:g} s (`timeout_s`)"),
+        (
+            "The next answer to a C-MOVE",
+            f"{settings.fetch.timeout_s:g} s (`[fetch] timeout_s`) and "
+            f"{fetching.MOVE_S_PER_IMAGE:g} s for each image of the series",
+        ),
+        ("Answers to one C-FIND", f"{fetching.MOST_ANSWERS:,}; beyond, it is aborted"),
         (
             "Association open after a request for commitment",
             f"{asking.LINGER_S:g} s, for a report on it",
@@ -407,7 +455,7 @@ def _two_columns(*rows: tuple[str, object]) -> str:
 
 _SECTIONS = (
     *("dicom", "dicom.tls", "dicomweb", "dicomweb.tls"),
-    *("destinations", "routes", "peers", "assemble", "report", "deliver"),
+    *("destinations", "routes", "peers", "sources", "fetch", "assemble", "report", "deliver"),
 )
 
 

@@ -22,9 +22,9 @@ from node.ledger import (
     Kept,
     Ledger,
     Reading,
+    ReadingSource,
     RetentionRule,
     Revision,
-    Source,
     Tally,
     digest_of_accession,
     open_ledger,
@@ -79,7 +79,7 @@ def say(
     *,
     at: float | None = None,
     reader: str = "anna",
-    source: Source = Source.PAGE,
+    source: ReadingSource = ReadingSource.PAGE,
 ) -> Entered:
     said_at = ledger.clock() if at is None else at
     return ledger.enter_reading(Reading("1.2", series, source, reader, said_at, findings))
@@ -105,8 +105,8 @@ def test_the_newest_reading_counts_and_none_is_lost(ledger: Ledger, clock: Clock
     judge(ledger, "1.1", ANY)
     say(ledger, "1.1", CALM)
     clock.pass_s(60)
-    say(ledger, "1.1", BLEEDS, reader="ben", source=Source.HL7)
-    say(ledger, "1.1", CALM, at=clock.now - 3600, reader="csv", source=Source.CSV)
+    say(ledger, "1.1", BLEEDS, reader="ben", source=ReadingSource.HL7)
+    say(ledger, "1.1", CALM, at=clock.now - 3600, reader="csv", source=ReadingSource.CSV)
     assert tally(ledger) == Tally(1, 1, 1, 0, 0, 0)
     assert [r.reader for r in ledger.readings("1.2", "1.1")] == ["ben", "anna", "csv"]
 
@@ -144,15 +144,15 @@ def test_what_is_said_of_a_study_counts_for_each_of_its_series_also_later_ones(
 def test_of_what_never_came_nothing_is_entered(ledger: Ledger) -> None:
     judge(ledger, "1.1")
     assert say(ledger, "1.9", BLEEDS) is Entered.NOT_THERE
-    of_another = Reading("1.3", None, Source.CSV, "csv", 0, BLEEDS)
+    of_another = Reading("1.3", None, ReadingSource.CSV, "csv", 0, BLEEDS)
     assert ledger.enter_undated_reading(of_another) is Entered.NOT_THERE
     assert ledger.readings("1.2", "1.9") == []
 
 
 def test_the_same_said_again_changes_nothing(ledger: Ledger, clock: Clock) -> None:
     judge(ledger, "1.1", ANY)
-    dated = Reading("1.2", "1.1", Source.CSV, "anna", clock.now - 60, BLEEDS)
-    undated = Reading("1.2", "1.1", Source.CSV, "ben", clock.now, CALM)
+    dated = Reading("1.2", "1.1", ReadingSource.CSV, "anna", clock.now - 60, BLEEDS)
+    undated = Reading("1.2", "1.1", ReadingSource.CSV, "ben", clock.now, CALM)
     for expected in (Entered.NEW, Entered.KNOWN):
         assert ledger.enter_reading(dated) is expected
         assert ledger.enter_undated_reading(replace(undated, said_at=clock.now)) is expected
@@ -275,8 +275,10 @@ def test_readings_and_judgements_of_a_study_that_come_together_are_each_counted_
         mine = open_ledger(url)
         if n % 2:
             for name in series:
-                mine.enter_reading(Reading("1.2", name, Source.CSV, f"r{n}", 1e9 + n, BLEEDS))
-            mine.enter_reading(Reading("1.2", None, Source.CSV, f"r{n}", 1e9 + n, CALM))
+                mine.enter_reading(
+                    Reading("1.2", name, ReadingSource.CSV, f"r{n}", 1e9 + n, BLEEDS)
+                )
+            mine.enter_reading(Reading("1.2", None, ReadingSource.CSV, f"r{n}", 1e9 + n, CALM))
         else:
             for name in series[n::4]:
                 judge(mine, name)

@@ -21,7 +21,7 @@ from node.audit import Auditor
 from node.broker import free_port
 from node.feedback.intake import Intake
 from node.feedback.listener import Listener
-from node.ledger import Instance, Ledger, Source, Tally, open_ledger
+from node.ledger import Instance, Ledger, ReadingSource, Tally, open_ledger
 from node.settings import Settings
 from node.spool import Spool
 from tests.certificates import Authority
@@ -104,7 +104,7 @@ def test_the_example_of_the_documents_is_taken(node: Port) -> None:
     (reading,) = node.ledger.readings("1.2.3", "1.2.3.4")
     assert (reading.reader, reading.source, reading.series_instance_uid) == (
         "RIS",
-        Source.HL7,
+        ReadingSource.HL7,
         None,
     )
     assert code(node.ask(example())) == ("AA", "", "")  # whose answer was lost

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 from ml.labels import Label
 from node.ledger import (
     ENDED,
+    Count,
     Entered,
+    FetchState,
     Instance,
     JudgingModel,
     Kept,
@@ -22,12 +24,12 @@ from node.ledger import (
     Plan,
     Planned,
     Reading,
+    ReadingSource,
     Reference,
     Result,
     RetentionRule,
     Revision,
     Selection,
-    Source,
     State,
     open_ledger,
     schema,
@@ -41,6 +43,7 @@ GROWING = {
     *("series", "revision", "instance", "event", "result", "delivery"),
     *("commitment", "commitment_transaction", "owed_report", "notification"),
     *("judged", "reading"),
+    *("commitment", "commitment_transaction", "owed_report", "notification", "retrieval"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
@@ -54,6 +57,7 @@ SMALL_INDEXES = {
     ),
     *("event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
+    *("retrieval_due", "retrieval_given_up"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -338,7 +342,7 @@ def tell(ledger: Ledger) -> None:
 def compare(ledger: Ledger, clock: Clock) -> None:
     """A reader says something of a series and of a study; what all said is looked at."""
     report(ledger)
-    said = Reading("1.2", "1.2.3", Source.PAGE, "anna", clock.now, {Label.ANY: True})
+    said = Reading("1.2", "1.2.3", ReadingSource.PAGE, "anna", clock.now, {Label.ANY: True})
     assert ledger.enter_reading(said) is Entered.NEW
     whole = replace(said, series_instance_uid=None)
     assert ledger.enter_undated_reading(whole) is Entered.NEW
@@ -348,7 +352,7 @@ def compare(ledger: Ledger, clock: Clock) -> None:
     assert len(ledger.unread(page.next, 20).revisions) == 20
     assert ledger.judged_of_accession("d" * 64) == ["1.2"]
     newest = ledger.newest_reading_id()
-    assert len(ledger.sources(newest - 2, [newest - 1], 1000)) == 2
+    assert len(ledger.reading_sources(newest - 2, [newest - 1], 1000)) == 2
     for known in ledger.models():
         ledger.tallies(known.id, 3)
         ledger.days(known.id, Label.ANY, 3)
@@ -391,6 +395,39 @@ def route(ledger: Ledger) -> None:
     assert ledger.give_up_older("archive", ledger.clock() + 1, "away")
 
 
+def fetch(ledger: Ledger) -> None:
+    """What pollers, `ichnode fetch` and those who look ask of the ledger."""
+    revision = receive(ledger)
+    uids = revision.study_instance_uid, revision.series_instance_uid
+    with ledger.engine.begin() as connection:  # what was fetched long ago
+        series = "SELECT study_instance_uid, series_instance_uid FROM series"
+        connection.execute(
+            sa.text(
+                "INSERT INTO retrieval (source, study_instance_uid, series_instance_uid, state, "
+                "still, attempts, version, updated_at) SELECT 'pacs', s.study_instance_uid, "
+                f"s.series_instance_uid, 'fetched', 0, 0, 0, 1 FROM ({series}) s"
+            )
+        )
+        connection.execute(sa.text("DELETE FROM retrieval WHERE series_instance_uid = '1.2.3'"))
+    wanted = {"state": FetchState.WANTED, "counted": 3, "next_try_at": ledger.clock()}
+    ledger.enter_fetches("pacs", [(*uids, wanted)])
+    assert ledger.begin_poll("pacs", 60)
+    (row,) = ledger.fetches("pacs", [revision.series_instance_uid])
+    assert ledger.due_fetches("pacs") == [row]
+    claimed = ledger.claim_fetch(row, 3, 30)
+    assert claimed is not None
+    assert ledger.extend_fetch(claimed, 30)
+    ledger.expect(*uids, Count(3, "pacs", is_still=True))
+    assert ledger.held(*uids).instances
+    assert ledger.end_fetch(claimed, FetchState.FAILED, "nothing came")
+    ledger.source_rests("pacs", 1, ledger.clock() + 60, "away")
+    assert ledger.is_resting("pacs")
+    assert [(s.waiting, s.given_up) for s in ledger.sources()] == [(0, 1)]
+    assert ledger.find_fetches(revision.study_instance_uid)
+    assert ledger.retry_fetches(revision.study_instance_uid) == 1
+    ledger.retry_fetches()
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -406,6 +443,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
     "tell": lambda ledger, _: tell(ledger),
+    "fetch": lambda ledger, _: fetch(ledger),
 }
 
 

@@ -13,13 +13,14 @@ from ml.identity import identify
 from ml.labels import Label
 from node.hints import Queue
 from node.ledger import (
+    FetchState,
     Instance,
     JudgingModel,
     Ledger,
     Priority,
+    ReadingSource,
     Result,
     Revision,
-    Source,
     State,
     Step,
     schema,
@@ -261,20 +262,45 @@ def test_labels_are_counted_by_source_and_the_configured_models_by_what_they_say
     judge(ledger, "1.2", Label.ANY, model=replace(model, operating_point="sensitive"))
     say(ledger, "1.1", {Label.ANY: True})
     metrics = Metrics(settings, ledger, Background(settings))
-    say(ledger, "1.1", {Label.ANY: False}, at=clock.now + 1, source=Source.HL7)
+    say(ledger, "1.1", {Label.ANY: False}, at=clock.now + 1, source=ReadingSource.HL7)
     say(ledger, "1.2", {Label.ANY: True})
     for _ in range(2):
         told = values(metrics)
-        assert {name: told[f"ichnode_labels_total {name}"] for name in Source} == {
-            Source.PAGE: 1,
-            Source.CSV: 0,
-            Source.HL7: 1,
+        assert {name: told[f"ichnode_labels_total {name}"] for name in ReadingSource} == {
+            ReadingSource.PAGE: 1,
+            ReadingSource.CSV: 0,
+            ReadingSource.HL7: 1,
         }
         outcomes = {name: value for name, value in told.items() if "outcomes" in name}
         assert len(outcomes) == 6 * 4
         assert {name for name, value in outcomes.items() if value} == {
             "ichnode_outcomes any false_positive"
         }
+
+
+def test_what_is_fetched_is_counted_by_source_and_outcome(
+    ledger: Ledger, clock: Clock, metrics: Metrics
+) -> None:
+    ledger.source_answers("archive")
+    for number, state in enumerate((FetchState.FETCHED, FetchState.KNOWN, FetchState.FAILED)):
+        wanted = {"state": FetchState.WANTED, "counted": 3, "next_try_at": clock.now}
+        ledger.enter_fetches("archive", [("1.2", f"1.2.{number}", wanted)])
+        (row,) = ledger.due_fetches("archive")
+        claimed = ledger.claim_fetch(row, 3, 30)
+        assert claimed is not None
+        ledger.end_fetch(claimed, state, None, 3 if state is FetchState.FETCHED else 0)
+    ledger.enter_fetches("archive", [("1.2", "1.2.9", wanted)])
+    found = {name: value for name, value in values(metrics).items() if "_fetch_" in name}
+    assert found == {
+        "ichnode_fetch_waiting archive": 1,
+        "ichnode_fetch_given_up archive": 1,
+        "ichnode_fetch_failures archive": 0,
+        "ichnode_fetch_answered_timestamp_seconds archive": clock.now,
+        "ichnode_fetch_series_total fetched archive": 1,
+        "ichnode_fetch_series_total known archive": 1,
+        "ichnode_fetch_series_total failed archive": 1,
+        "ichnode_fetch_images_total archive": 3,
+    }
 
 
 def test_ids_that_never_come_are_forgotten() -> None:

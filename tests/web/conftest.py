@@ -55,6 +55,7 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
             home=tmp_path_factory.mktemp("node"),
             destinations=[{"name": "pacs", **PEER}, {"name": "archive", **PEER}],
             routes=ROUTES,
+            sources=[{"name": "archive", **PEER, "poll_s": 60}, {"name": "pacs", **PEER}],
             assemble={"grace_s": 0, "quiet_s": 0},
             priorities=[{"name": "emergency", "head_start_min": 60, "places": [r"\bED\b"]}],
         )

@@ -22,7 +22,7 @@ from ml.identity import identify
 from ml.labels import LABELS, Label
 from ml.phantom import make_phantom, write_dicom
 from node.feedback.figures import Figures, as_json
-from node.ledger import JudgingModel, Ledger, Reading, Revision, Source, Tally, open_ledger
+from node.ledger import JudgingModel, Ledger, Reading, ReadingSource, Revision, Tally, open_ledger
 from node.settings import Settings
 from node.web import values
 from node.web.running import draw
@@ -284,7 +284,7 @@ def test_the_same_can_be_asked_for_and_said_as_json(node: Node) -> None:
     assert call(node, path, said | {"remark": "left"})[1]["done"] is True
     series = values.Series.model_validate(call(node, path.removesuffix("/labels"))[1])
     assert series.readings[0].findings == {Label.ANY: True}
-    assert (series.readings[0].reader, series.readings[0].source) == ("anna", Source.PAGE)
+    assert (series.readings[0].reader, series.readings[0].source) == ("anna", ReadingSource.PAGE)
     for wrong in (
         {"findings": {"any": False, "subdural": True}},
         {"findings": {"brain": True}},
@@ -302,7 +302,7 @@ def test_who_says_the_same_again_after_another_one_has_the_last_word(node: Node)
         assert call(node, path, {"findings": findings})[0] == 200
         study, series = revision.study_instance_uid, revision.series_instance_uid
         assert node.ledger.readings(study, series)[0].reader == "anna"
-        said = Reading(study, series, Source.CSV, "ben", time.time(), {Label.ANY: False})
+        said = Reading(study, series, ReadingSource.CSV, "ben", time.time(), {Label.ANY: False})
         node.ledger.enter_reading(said)
     assert [r.reader for r in node.ledger.readings(study, series)] == ["ben", "anna"] * 2
 

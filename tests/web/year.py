@@ -4,7 +4,7 @@ import random
 import time
 
 from ml.labels import LABELS, SUBTYPES, Label
-from node.ledger import DAY_S, JudgingModel, Ledger, Reading, Source
+from node.ledger import DAY_S, JudgingModel, Ledger, Reading, ReadingSource
 from tests.conftest import Clock
 from tests.node.test_feedback_ledger import judge
 
@@ -22,5 +22,7 @@ def judged_for_a_year(ledger: Ledger, model: JudgingModel) -> None:
         judge(ledger, series, *([Label.ANY, kind] if flags else []), model=model, study=f"1.{n}")
         if chance.random() < (0.8 if flags else 0.3):
             findings = {Label.ANY: True, kind: True} if bleeds else dict.fromkeys(LABELS, False)
-            ledger.enter_reading(Reading(f"1.{n}", series, Source.CSV, "anna", clock.now, findings))
+            ledger.enter_reading(
+                Reading(f"1.{n}", series, ReadingSource.CSV, "anna", clock.now, findings)
+            )
     ledger.clock = time.time

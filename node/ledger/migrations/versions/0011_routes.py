@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from node.ledger.migrations.steps import add_column, build_index
 
 revision = "0011_routes"
-down_revision = "0009_removed"
+down_revision = "0010_fetch"
 
 
 def upgrade() -> None:
