@@ -31,7 +31,18 @@ class NotStoredError(IchnodeError):
 
 
 class DeliveryError(IchnodeError):
-    """A destination did not take an object; it will be tried again."""
+    """A destination did not take an object; it will be tried again.
+
+    Parameters
+    ----------
+    why : str
+    after_s : float
+        The destination wants to be left alone for so long, seconds.
+    """
+
+    def __init__(self, why: str, after_s: float = 0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
 
 
 class NotificationError(IchnodeError):

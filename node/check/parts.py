@@ -67,12 +67,15 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield _guarded(
             f"destination {destination.name}", partial(_destination, settings, destination)
         )
-        if destination.commit and settings.peers and settings.peer(destination.ae_title) is None:
+        if not destination.commit or not settings.peers:
+            continue
+        ae_title = destination.application.ae_title
+        if settings.peer(ae_title) is None:
             yield Finding(
                 f"commitment of {destination.name}",
                 Health.BAD,
-                f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
-                f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
+                f"{ae_title} is no peer: its storage commitment reports are rejected",
+                f'add a [[peers]] table with ae_title = "{ae_title}"',
             )
     yield from _notify_rules(settings)
 
@@ -278,9 +281,9 @@ def _decoders() -> Finding:
 def _destination(settings: Settings, peer: Destination) -> Finding:
     from node.reach import ReachError, reach
 
-    subject, where = f"destination {peer.name}", f"{peer.ae_title} at {peer.host}:{peer.port}"
+    subject = f"destination {peer.name}"
     try:
         reach(settings.dicom.ae_title, peer)
     except ReachError as error:
-        return Finding(subject, Health.BAD, f"{where}: {error}", error.cure)
-    return Finding(subject, Health.GOOD, f"{where} answers a C-ECHO")
+        return Finding(subject, Health.BAD, f"{peer.where}: {error}", error.cure)
+    return Finding(subject, Health.GOOD, f"{peer.where} answers a {peer.question}")

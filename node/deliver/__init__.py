@@ -2,6 +2,7 @@
 
 deliverer.py     who is sent what, and when again
 association.py   how: over an association
+stow.py          how: to a DICOMweb server
 """
 
 from node.deliver.association import NotTakenError, RejectedError, Sender, echo, store_files

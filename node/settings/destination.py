@@ -1,18 +1,24 @@
 """[[destinations]]: who results are sent to."""
 
-from pydantic import Field
+from typing import Self
 
-from node.settings.fields import AETitle, Port
-from node.settings.security import TakesTLS
+from pydantic import Field, model_validator
+
+from node.settings.called import Called
 
 
-class Destination(TakesTLS):
+class Destination(Called):
     """A peer that results are sent to."""
 
-    ae_title: AETitle = Field(description="AE title of the peer", examples=["PACS"])
-    host: str = Field(min_length=1, description="its address", examples=["10.0.0.5"])
-    port: Port = Field(description="its port", examples=[104])
     commit: bool = Field(
         False,
         description="ask it to commit to what it has stored; where there are peers, it is one",
     )
+
+    @model_validator(mode="after")
+    def _commits_over_an_association(self) -> Self:
+        if self.commit and self.url is not None:
+            raise ValueError(
+                "takes ae_title, host and port where commit = true: DICOMweb has no such service"
+            )
+        return self

@@ -37,8 +37,8 @@ SAID = {
     "again": "Begun again: it shows below how it goes on.",
     "nothing": "There is nothing to do again.",
     "resent": "What was given up goes again.",
-    "answers": "It answers a C-ECHO.",
-    "silent": "It does not answer a C-ECHO: see below.",
+    "answers": "It answers.",
+    "silent": "It does not answer as it should: see below.",
 }
 """What a page says after a button was pressed, by the word in its address."""
 
