@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from node.settings.fields import AETitle, Port
+from node.settings.fields import AETitle, Port, Section
 from node.settings.security import TakesTLS
 from node.settings.web import is_this_machine
 
@@ -50,8 +50,8 @@ class Application:
         return f"{self.ae_title} at {self.host}:{self.port}"
 
 
-class Called(TakesTLS):
-    """A DICOM application that the node calls."""
+class _Address(Section):
+    """Where an application is called, and as whom."""
 
     ae_title: AETitle | None = Field(None, description="AE title of the peer", examples=["PACS"])
     host: str | None = Field(None, min_length=1, description="its address", examples=["10.0.0.5"])
@@ -74,6 +74,10 @@ class Called(TakesTLS):
         description="or a file with a bearer token, read at every request",
         examples=["/etc/ichnode/pacs.token"],
     )
+
+
+class Called(TakesTLS, _Address):
+    """A DICOM application that the node calls."""
 
     @property
     def is_web(self) -> bool:
@@ -115,11 +119,14 @@ class Called(TakesTLS):
 
     @model_validator(mode="after")
     def _is_called_in_one_way(self) -> Self:
-        given = (self.ae_title, self.host, self.port)
-        if self.url is None and None in given:
-            raise ValueError("takes ae_title, host and port, or url")
-        if self.url is not None and given != (None, None, None):
+        parts = {"ae_title": self.ae_title, "host": self.host, "port": self.port}
+        missing = [name for name, value in parts.items() if value is None]
+        if self.url is not None and len(missing) < len(parts):
             raise ValueError("takes ae_title, host and port, or url, not both")
+        if self.url is None and len(missing) == len(parts):
+            raise ValueError("takes ae_title, host and port, or url")
+        if self.url is None and missing:
+            raise ValueError(f"takes {' and '.join(missing)} as well")
         return self
 
     @model_validator(mode="after")
