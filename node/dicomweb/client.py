@@ -198,6 +198,8 @@ class Web:
             raise _no_json() from None
         except (requests.RequestException, OSError) as error:
             raise complaint(error, self._timeout_s) from None
+        except ValueError:  # a number without end is no JSON to Python
+            raise _no_json() from None
 
 
 def _check(found: Any) -> Iterable[Any]:
