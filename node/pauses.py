@@ -1,9 +1,21 @@
 """How long to wait before a failure is tried again."""
 
-from node.settings import DeliverSettings
+from typing import Protocol
 
 
-def pause_after(failures: int, rules: DeliverSettings, chance: float) -> float:
+class Pauses(Protocol):
+    """The settings that say it."""
+
+    @property
+    def first_pause_s(self) -> float:
+        """After the first failure, seconds."""
+
+    @property
+    def longest_pause_s(self) -> float:
+        """No pause is longer, seconds."""
+
+
+def pause_after(failures: int, rules: Pauses, chance: float) -> float:
     """How long to wait after a number of failures, seconds.
 
     The pauses double up to the longest one; `chance`, from 0 to 1, takes up to

@@ -17,10 +17,13 @@ from node.clean import Freed
 from node.disk import Disk, Fullness
 from node.ledger import (
     DestinationState,
+    Fetch,
+    FetchState,
     Ledger,
     Notification,
     NotificationState,
     Revision,
+    SourceState,
     State,
 )
 from node.purge import Doomed
@@ -28,6 +31,7 @@ from node.settings import Settings
 from node.spool import PROBABILITIES, Spool
 
 if TYPE_CHECKING:  # they bring torch, which `ichnode status` does not need
+    from node.fetch import Outcome as Fetching
     from node.judgement import Model
     from node.offline import Outcome
 
@@ -124,6 +128,128 @@ def destinations(console: Console, found: Sequence[DestinationState]) -> None:
                 highlight=False,
                 soft_wrap=True,
             )
+
+
+def source_json(source: SourceState) -> dict[str, Any]:
+    """One source in `ichnode status --json`."""
+    return {
+        "name": source.name,
+        "waiting": source.waiting,
+        "given_up": source.given_up,
+        "polled_at": _iso(source.polled_at),
+        "answered_at": _iso(source.answered_at),
+        "failures": source.failures,
+        "rests_until": _iso(source.rests_until),
+        "detail": source.detail,
+        "fetched": source.fetched,
+        "known": source.known,
+        "failed": source.failed,
+        "images": source.images,
+    }
+
+
+def sources(console: Console, found: Sequence[SourceState]) -> None:
+    """Sources that are ill, that something is to be fetched from, or was given up."""
+    for item in found:
+        name = escape(item.name)
+        if item.failures:
+            console.print(
+                f"[yellow]the source {name} does not answer[/yellow]: {escape(item.detail or '')}",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if item.waiting:
+            console.print(
+                f"[yellow]{item.waiting} series are to be fetched from {name}[/yellow]",
+                highlight=False,
+                soft_wrap=True,
+            )
+        if item.given_up:
+            console.print(
+                f"[red]{item.given_up} series of {name} were not fetched:[/red] "
+                "`ichnode retry --failed` begins again, `ichnode show UID` says why",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def fetch_json(fetch: Fetch) -> dict[str, Any]:
+    """What became of a series at a source, in `ichnode show --json`."""
+    return {
+        "source": fetch.source,
+        "study_instance_uid": fetch.study_instance_uid,
+        "series_instance_uid": fetch.series_instance_uid,
+        "state": fetch.state.value,
+        "counted": fetch.counted,
+        "attempts": fetch.attempts,
+        "next_try_at": _iso(fetch.next_try_at),
+        "updated_at": _iso(fetch.updated_at),
+        "detail": fetch.detail,
+    }
+
+
+def fetches(console: Console, found: Sequence[Fetch]) -> None:
+    """What became of series at their sources."""
+    for item in found:
+        counted = "" if item.counted is None else f", which counts {item.counted} images"
+        why = f": {escape(item.detail)}" if item.detail else ""
+        console.print(
+            f"{item.series_instance_uid}\n  {item.state} at the source {escape(item.source)}"
+            f"{counted}{why}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+_FETCH_STYLE = {
+    FetchState.WANTED: "yellow",
+    FetchState.FETCHING: "yellow",
+    FetchState.FETCHED: "green",
+    FetchState.KNOWN: "default",
+    FetchState.REFUSED: "dim",
+    FetchState.FAILED: "red",
+}
+
+
+def is_lacking(outcome: "Fetching") -> bool:
+    """Whether a series was to be fetched and something of it did not come."""
+    return outcome.state is FetchState.FAILED or outcome.is_left
+
+
+def fetched_json(outcomes: "Sequence[Fetching]", trouble: str | None) -> dict[str, Any]:
+    """What `ichnode fetch --json` prints."""
+    return {
+        "series": [
+            {
+                "study_instance_uid": outcome.found.study_instance_uid,
+                "series_instance_uid": outcome.found.series_instance_uid,
+                "counted": outcome.found.images,
+                "state": outcome.state.value,
+                "detail": outcome.detail,
+                "images": outcome.images,
+            }
+            for outcome in outcomes
+        ],
+        "trouble": trouble,
+    }
+
+
+def fetched(console: Console, outcomes: "Sequence[Fetching]") -> None:
+    """The table of `ichnode fetch`: what was found, and what became of it."""
+    for outcome in outcomes:
+        style = _FETCH_STYLE[outcome.state]
+        counted = "?" if outcome.found.images is None else outcome.found.images
+        why = f"  {escape(outcome.detail)}" if outcome.detail else ""
+        console.print(
+            f"[{style}]{outcome.state:8}[/{style}] {counted:>5} images, {outcome.images} came"
+            f"{why}\n{'':8} {outcome.found.series_instance_uid}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    counts = Counter(outcome.state for outcome in outcomes)
+    told = ", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing"
+    images = sum(outcome.images for outcome in outcomes)
+    console.print(f"{len(outcomes)} series found: {told}; {images} images came", highlight=False)
 
 
 def notification_json(notification: Notification) -> dict[str, Any]:

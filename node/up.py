@@ -27,6 +27,7 @@ WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
 """Name of each part, and the command of `ichnode` that it runs."""
 
 WEB = {"web": ["web"]}
+POLL = {"poll": ["poll"]}
 
 
 def receivers(settings: Settings) -> dict[str, list[str]]:

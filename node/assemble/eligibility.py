@@ -5,7 +5,6 @@ says it is something else is skipped with the reason. What a header does not say
 is unknown: that gives a warning and is never alone a reason to skip.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 
 from ml.series import Arrangement
+from node.descriptions import head_in, matched, other_part
 from node.headers import text
 from node.settings import EligibilitySettings
 
@@ -152,17 +152,17 @@ def _objections(  # noqa: PLR0912  one test after the other, in order
         yield Reason.NO_PIXEL_DATA, "no image size, so no pixel data"
     if traits.derived * 2 > traits.slices:
         yield Reason.DERIVED, f"the image type says {traits.derived_marks[0]}"
-    if found := _find(rules.derived_words, traits.description):
+    if found := matched(rules.derived_words, traits.description):
         yield Reason.DERIVED, f"the description says {found!r}"
-    if part := _other_part(traits, rules):
+    if part := other_part(traits.body_parts, traits.description, traits.context, rules):
         yield Reason.NOT_A_HEAD, f"the header says {part!r}"
-    if agent := next((a for a in traits.agents if not _find(rules.no_agent_words, a)), None):
+    if agent := next((a for a in traits.agents if not matched(rules.no_agent_words, a)), None):
         yield Reason.CONTRAST, f"the contrast agent is {agent!r}"
     if found := _contrast_in(traits.description, rules):
         yield Reason.CONTRAST, f"the description says {found!r}"
-    if kernel := next((k for k in traits.kernels if _find(rules.bone_kernels, k)), None):
+    if kernel := next((k for k in traits.kernels if matched(rules.bone_kernels, k)), None):
         yield Reason.BONE_KERNEL, f"the kernel is {kernel!r}"
-    if found := _find(rules.bone_words, traits.description):
+    if found := matched(rules.bone_words, traits.description):
         yield Reason.BONE_KERNEL, f"the description says {found!r}"
     if arrangement is None:
         yield (
@@ -196,34 +196,14 @@ def _open_questions(traits: Traits, rules: EligibilitySettings) -> Iterable[str]
         yield f"the header calls the body part {traits.body_parts[0]!r}: taken for a head"
 
 
-def _other_part(traits: Traits, rules: EligibilitySettings) -> str | None:
-    """Another part of the body, unless the header speaks of a head as well."""
-    own = " ".join((*traits.body_parts, traits.description))
-    if not _find(rules.head_words, own) and _find(rules.other_part_words, traits.description):
-        return traits.description  # head and neck are one study after an accident
-    if _head_in(traits, rules):
-        return None
-    said = traits.body_parts or (traits.description, traits.context)
-    return next((value for value in said if _find(rules.other_part_words, value)), None)
-
-
 def _head_in(traits: Traits, rules: EligibilitySettings) -> str | None:
-    said = " ".join((*traits.body_parts, traits.description, traits.context))
-    return _find(rules.head_words, said)
+    return head_in(traits.body_parts, traits.description, traits.context, rules)
 
 
 def _contrast_in(description: str, rules: EligibilitySettings) -> str | None:
-    if _find(rules.plain_words, description):
+    if matched(rules.plain_words, description):
         return None
-    return _find(rules.contrast_words, description)
-
-
-def _find(words: Iterable[str], value: str) -> str | None:
-    """The part of a value that one of the regular expressions matches; case ignored."""
-    for word in words:
-        if (match := re.search(word, value, re.IGNORECASE)) is not None:
-            return match.group().strip() or "nothing"
-    return None
+    return matched(rules.contrast_words, description)
 
 
 def _distinct(values: Iterable[str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from logging.handlers import SysLogHandler
 from pathlib import Path
@@ -265,6 +265,21 @@ class Auditor:
         receiver = Peer(destination.name, destination.ae_title or "", destination.address[0])
         shown = self._shown_tally(Tally.of_sent(stored, failed))
         self._put(events.instances_sent(self._process, _now(), receiver, shown))
+
+    def queried(self, source: Peer, sop_class: str, keys: Mapping[str, str]) -> None:
+        """A source is asked what it has.
+
+        Parameters
+        ----------
+        source : Peer
+        sop_class : str
+            UID of the query model.
+        keys : mapping of str to str
+            Keywords of attributes, and the values that are asked for.
+        """
+        hidden = () if self._patient is Patient.ID else ("AccessionNumber",)
+        shown = {keyword: value for keyword, value in keys.items() if keyword not in hidden}
+        self._put([events.queried(self._process, _now(), source, sop_class, shown)])
 
     def series_judged(
         self, headers: Sequence[Dataset], series_instance_uid: str, revision: int, model: "Model"

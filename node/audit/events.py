@@ -3,12 +3,12 @@
 References
 ----------
 DICOM PS3.15: Application Activity A.5.3.1, DICOM Instances Accessed A.5.3.6, DICOM
-Instances Transferred A.5.3.7, Security Alert A.5.3.11, User Authentication A.5.3.12. Codes:
-PS3.16, CID 400 to 404.
+Instances Transferred A.5.3.7, Query A.5.3.10, Security Alert A.5.3.11, User Authentication
+A.5.3.12. Codes: PS3.16, CID 400 to 404.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
 
 from node.audit.message import (
     Action,
@@ -243,6 +246,49 @@ def instances_sent(
         receiver.participant(codes.DCM.DestinationRoleID),
     )
     return _transferred(process, at, participants, tally)
+
+
+def queried(
+    process: Process, at: datetime, peer: Peer, sop_class: str, keys: Mapping[str, str]
+) -> AuditMessage:
+    """A source was asked what it has.
+
+    Parameters
+    ----------
+    process : Process
+    at : datetime.datetime
+    peer : Peer
+    sop_class : str
+        UID of the query model.
+    keys : mapping of str to str
+        Keywords of attributes, and the values that were asked for.
+    """
+    asked = Dataset()
+    for keyword, value in keys.items():
+        setattr(asked, keyword, value)
+    encoded = DicomBytesIO()
+    encoded.is_little_endian, encoded.is_implicit_VR = True, False
+    write_dataset(encoded, asked)
+    subject = ParticipantObject(
+        id=sop_class,
+        id_type=codes.DCM.SOPClassUID,
+        name="",
+        kind=ObjectKind.SYSTEM,
+        role=ObjectRole.REPORT,
+        details=(("TransferSyntax", str(ExplicitVRLittleEndian)),),
+        query=encoded.getvalue(),
+    )
+    return AuditMessage(
+        codes.DCM.Query,
+        Action.EXECUTE,
+        at,
+        process.source,
+        (
+            process.participant(codes.DCM.SourceRoleID, is_requestor=True),
+            peer.participant(codes.DCM.DestinationRoleID),
+        ),
+        (subject,),
+    )
 
 
 def _transferred(

@@ -103,6 +103,8 @@ class ParticipantObject:
         Of a study; empty if it has none.
     instances : mapping of str to int, optional
         Of a study: how many of each SOP class.
+    query : bytes, optional
+        What was asked: the schema has it instead of a name.
     """
 
     id: str
@@ -113,6 +115,7 @@ class ParticipantObject:
     details: tuple[tuple[str, str], ...] = ()
     accession_number: str = ""
     instances: Mapping[str, int] | None = None
+    query: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +224,11 @@ def _add_object(root: ET.Element, item: ParticipantObject) -> None:
         ParticipantObjectTypeCodeRole=item.role,
     )
     _add_code(element, "ParticipantObjectIDTypeCode", item.id_type)
-    ET.SubElement(element, "ParticipantObjectName").text = plain(item.name)
+    if item.query is None:
+        ET.SubElement(element, "ParticipantObjectName").text = plain(item.name)
+    else:
+        query = base64.b64encode(item.query).decode()
+        ET.SubElement(element, "ParticipantObjectQuery").text = query
     for name, value in item.details:
         encoded = base64.b64encode(plain(value).encode()).decode()
         element.append(ET.Element("ParticipantObjectDetail", type=name, value=encoded))

@@ -28,12 +28,13 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import WEB, WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
+    from node.up import POLL, WEB, WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
 
     settings = service_settings(config)
     start_service_logging(settings, "up", verbose=verbose)
     with one_at_a_time(settings.home):
         parts = receivers(settings) | WORKERS | (WEB if settings.web.with_up else {})
+        parts |= POLL if any(source.poll_s for source in settings.sources) else {}
         run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
 
 

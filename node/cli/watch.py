@@ -38,12 +38,13 @@ def status(
     settings = settings_of(config)
     ledger = ledger_of(settings)
     revisions, destinations = ledger.recent(limit), ledger.destinations()
-    untaken = ledger.untaken_notifications()
+    sources, untaken = ledger.sources(), ledger.untaken_notifications()
     disk = Disk.of(settings.home)
     if as_json:
         document = {
             "series": [show.revision_json(r) for r in revisions],
             "destinations": [show.destination_json(d) for d in destinations],
+            "sources": [show.source_json(s) for s in sources],
             "notifications": [show.notification_json(n) for n in untaken],
             "disk": show.disk_json(disk, settings),
         }
@@ -51,6 +52,7 @@ def status(
     else:
         show.revisions(Console(), revisions)
         show.destinations(Console(), destinations)
+        show.sources(Console(), sources)
         show.notifications(Console(), untaken)
         show.disk(Console(), disk, settings)
 
@@ -70,13 +72,17 @@ def show_series(
     settings = settings_of(config)
     ledger = ledger_of(settings)
     spool = Spool(settings.home)
+    fetches = ledger.find_fetches(uid)
+    revisions = ledger.find(uid) if fetches else _find(ledger, uid)
     details: list[dict[str, Any]] = [
-        show.details_json(ledger, spool, revision) for revision in _find(ledger, uid)
+        show.details_json(ledger, spool, revision) for revision in revisions
     ]
     if as_json:
-        print(json.dumps({"series": details}, indent=2))
+        document = {"series": details, "fetches": [show.fetch_json(f) for f in fetches]}
+        print(json.dumps(document, indent=2))
     else:
         show.details(Console(), details)
+        show.fetches(Console(), fetches)
 
 
 @command(Panel.LOOK)
@@ -104,8 +110,15 @@ def retry(
     ledger = ledger_of(settings)
     names = [destination.name for destination in settings.destinations]
     console = Console()
-    again = 0
-    for revision in ledger.dead_letters(destination) if uid is None else _find(ledger, uid):
+    fetches = ledger.retry_fetches(uid) if failed or uid is not None else 0
+    if fetches:
+        console.print(f"{fetches} series: to be fetched again", highlight=False)
+    again = fetches
+    if uid is None:
+        revisions = ledger.dead_letters(destination)
+    else:
+        revisions = ledger.find(uid) if fetches else _find(ledger, uid)
+    for revision in revisions:
         if ledger.retry(revision, names):
             again += 1
             console.print(

@@ -31,6 +31,17 @@ class Query:
     last: date | None = None
     modality: str = "CT"
 
+    def told(self) -> dict[str, str]:
+        """The keys that are given and their values, as DICOM has them (PS3.4, C.2.2.2)."""
+        dates = f"{self.first:%Y%m%d}-{self.last:%Y%m%d}" if self.first and self.last else ""
+        keys = {
+            "StudyInstanceUID": self.study_instance_uid or "",
+            "AccessionNumber": self.accession_number or "",
+            "StudyDate": dates,
+            "ModalitiesInStudy": self.modality,
+        }
+        return {keyword: value for keyword, value in keys.items() if value}
+
 
 @dataclass(frozen=True)
 class FoundStudy:
@@ -127,7 +138,7 @@ class Source(Protocol):
         """
 
     def instances(self, found: FoundSeries) -> frozenset[str] | None:
-        """SOP Instance UIDs of a series; None where it does not tell.
+        """SOP Instance UIDs of a series, of classes that the node takes; None: it does not tell.
 
         Raises
         ------

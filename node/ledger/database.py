@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from node.ledger import schema
 from node.ledger.connecting import READS, connected
 from node.ledger.records import (
+    Count,
     Delivery,
     DeliveryState,
     Instance,
@@ -218,8 +219,7 @@ class Database:
             rows = connection.execute(
                 sa.select(
                     _revision,
-                    schema.series.c.study_instance_uid,
-                    schema.series.c.series_instance_uid,
+                    *(column for column in schema.series.c if column.name != "id"),
                     counted,
                 )
                 .join(schema.series, schema.series.c.id == _revision.c.series_id)
@@ -248,6 +248,7 @@ class Database:
                 released_at=_utc_if_any(row.released_at),
                 images_removed_at=_utc_if_any(row.images_removed_at),
                 results_removed_at=_utc_if_any(row.results_removed_at),
+                count=_count(row),
             )
             for row in rows
         ]
@@ -326,6 +327,12 @@ def as_instance(row: Any, revision: Revision) -> Instance:
 
 def _utc_if_any(seconds: float | None) -> datetime | None:
     return None if seconds is None else utc(seconds)
+
+
+def _count(row: Any) -> Count | None:
+    if row.counted_instances is None:
+        return None
+    return Count(row.counted_instances, row.counted_by, bool(row.count_is_still))
 
 
 def as_result(row: Any) -> Result:

@@ -12,6 +12,7 @@ from node.ledger.committing import Committing
 from node.ledger.counting import Counting
 from node.ledger.database import open_database
 from node.ledger.delivering import Delivering
+from node.ledger.fetching import Fetching
 from node.ledger.following import Following
 from node.ledger.listing import Listing
 from node.ledger.looking import Looking
@@ -36,6 +37,7 @@ class Ledger(
     Listing,
     Counting,
     Following,
+    Fetching,
 ):
     """The state of every series, with what each station does to it."""
 

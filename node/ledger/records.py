@@ -27,6 +27,17 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
+class FetchState(StrEnum):
+    """What became of a series that a source has."""
+
+    WANTED = "wanted"
+    FETCHING = "fetching"
+    FETCHED = "fetched"
+    KNOWN = "known"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 class Outcome(StrEnum):
     """What an instance was to the ledger."""
 
@@ -76,6 +87,24 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Count:
+    """How many images of a series a source counts.
+
+    Parameters
+    ----------
+    images : int
+    source : str
+        Its name in the configuration.
+    is_still : bool
+        Whether it was asked again, after a while, and counted no more.
+    """
+
+    images: int
+    source: str
+    is_still: bool
+
+
+@dataclass(frozen=True)
 class Revision:
     """One revision of a series.
 
@@ -110,6 +139,8 @@ class Revision:
         When an association that brought slices ended, UTC; None if one came since.
     images_removed_at, results_removed_at : datetime, optional
         When the files were removed after their time, UTC.
+    count : Count, optional
+        How many images a source counts.
     """
 
     id: int
@@ -131,6 +162,7 @@ class Revision:
     released_at: datetime | None
     images_removed_at: datetime | None = None
     results_removed_at: datetime | None = None
+    count: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -238,3 +270,97 @@ class DestinationState:
     failures: int
     rests_until: datetime | None
     detail: str | None
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """A series that a source has, and what became of it.
+
+    Parameters
+    ----------
+    id : int
+    source : str
+        Its name in the configuration.
+    study_instance_uid, series_instance_uid : str
+    state : FetchState
+    counted : int, optional
+        How many images the source counted when it was last asked.
+    still : int
+        How many polls that was the same.
+    attempts : int
+        How often it was begun to fetch, since it was wanted.
+    version : int
+        Tells whether it was changed meanwhile.
+    next_try_at : datetime, optional
+        When it is to be fetched; while that goes on, when who does it counts as dead. UTC.
+    updated_at : datetime
+        UTC.
+    detail : str, optional
+        Why it was refused, has to wait or has failed; a remark on what came.
+    """
+
+    id: int
+    source: str
+    study_instance_uid: str
+    series_instance_uid: str
+    state: FetchState
+    counted: int | None
+    still: int
+    attempts: int
+    version: int
+    next_try_at: datetime | None
+    updated_at: datetime
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the ledger has of a series.
+
+    Parameters
+    ----------
+    instances : frozenset of str
+        SOP Instance UIDs of all that came, but for those that were lost from the disk.
+    receiving_since : float, optional
+        When the last image came, seconds since 1970; None unless more may come at any time.
+    """
+
+    instances: frozenset[str]
+    receiving_since: float | None
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """How a source is.
+
+    Parameters
+    ----------
+    name : str
+    waiting, given_up : int
+        Series that are to be fetched, and that are not tried any more until `retry`.
+    polled_at, answered_at : datetime, optional
+        When it was last asked and when it last answered, UTC.
+    failures : int
+        How often in a row it did not answer.
+    rests_until : datetime, optional
+        It is not asked before, UTC; None if it is well.
+    detail : str, optional
+        What it is ill with.
+    fetched, known, failed : int
+        Series, ever since.
+    images : int
+        That came with those that were fetched.
+    """
+
+    name: str
+    waiting: int
+    given_up: int
+    polled_at: datetime | None
+    answered_at: datetime | None
+    failures: int
+    rests_until: datetime | None
+    detail: str | None
+    fetched: int
+    known: int
+    failed: int
+    images: int

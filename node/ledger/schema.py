@@ -25,6 +25,9 @@ series = sa.Table(
     sa.Column("id", Id, primary_key=True),
     sa.Column("study_instance_uid", UID, nullable=False),
     sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("counted_instances", sa.Integer),
+    sa.Column("counted_by", sa.String(64)),
+    sa.Column("count_is_still", sa.Boolean),
     sa.UniqueConstraint("series_instance_uid", "study_instance_uid"),
     sa.Index("series_of_study", "study_instance_uid"),
 )
@@ -183,6 +186,42 @@ owed_report = sa.Table(
     sa.UniqueConstraint("requestor", "transaction_uid"),
 )
 
+# What a source has, and what of it was fetched.
+fetch = sa.Table(
+    "fetch",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("source", sa.String(64), nullable=False),
+    sa.Column("study_instance_uid", UID, nullable=False),
+    sa.Column("series_instance_uid", UID, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("counted", sa.Integer),
+    sa.Column("still", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("next_try_at", Seconds),
+    sa.Column("updated_at", Seconds, nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.UniqueConstraint("series_instance_uid", "study_instance_uid", "source"),
+    sa.Index("fetch_of_study", "study_instance_uid"),
+)
+
+# How a source is, and what came of asking it.
+source = sa.Table(
+    "source",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("polled_at", Seconds),
+    sa.Column("answered_at", Seconds),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("rests_until", Seconds),
+    sa.Column("detail", sa.Text),
+    sa.Column("series_fetched", sa.Integer, nullable=False),
+    sa.Column("series_known", sa.Integer, nullable=False),
+    sa.Column("series_failed", sa.Integer, nullable=False),
+    sa.Column("images_fetched", sa.Integer, nullable=False),
+)
+
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
 
 
@@ -229,6 +268,8 @@ for _name, _removed in (
 ):
     _index_where(_removed.is_(None), _name, revision.c.updated_at, revision.c.id)
 
+_index_where(fetch.c.next_try_at.is_not(None), "fetch_due", fetch.c.source, fetch.c.next_try_at)
+_index_where(stands(fetch, "failed"), "fetch_given_up", fetch.c.source, fetch.c.id)
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
 _index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)

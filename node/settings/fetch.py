@@ -64,4 +64,9 @@ class FetchSettings(Section):
     timeout_s: PositiveSeconds = Field(30, description="for a source's next answer")
     first_pause_s: PositiveSeconds = Field(30, description="after the first failure; then doubling")
     longest_pause_s: PositiveSeconds = Field(1800, description="no pause is longer")
-    give_up_h: PositiveSeconds = Field(72, description="hours until a series counts as failed")
+    max_attempts: int = Field(
+        8,
+        ge=1,
+        le=1000,
+        description="for one series, then it has failed; a source that is away is none",
+    )

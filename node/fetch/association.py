@@ -1,0 +1,545 @@
+"""A source that speaks DIMSE: C-FIND, C-MOVE and C-GET of the Study Root model, as SCU.
+
+References
+----------
+Query/Retrieve Service Class: DICOM PS3.4, C; its status codes C.4.1.1.4, C.4.2.1.5 and
+C.4.3.1.4. Roles of who gets instances back by C-GET: PS3.7, D.3.3.4.
+"""
+
+import logging
+import queue
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StudyRootQueryRetrieveInformationModelFind,
+    StudyRootQueryRetrieveInformationModelGet,
+    StudyRootQueryRetrieveInformationModelMove,
+)
+
+from ml.errors import first_line
+from node.audit import Peer
+from node.connection import Connection
+from node.dicom import Status, application_entity, send_without_delay
+from node.errors import (
+    ConfigError,
+    NotFetchedError,
+    NotStoredError,
+    RefusedInstance,
+    SourceError,
+)
+from node.fetch.rules import as_count
+from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
+from node.headers import text
+from node.intake import STORAGE_CLASSES, Batch, file_content, transfer_syntaxes
+from node.reading import Identity, check_command
+from node.settings import Retrieve, Settings, SourceSettings
+from node.spool import is_uid
+from node.tls import client_context
+
+log = logging.getLogger(__name__)
+
+FIND = StudyRootQueryRetrieveInformationModelFind
+MOVE = StudyRootQueryRetrieveInformationModelMove
+GET = StudyRootQueryRetrieveInformationModelGet
+
+TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+"""Of questions and answers."""
+
+MOST_ANSWERS = 20_000
+"""To one question: a source that gives more is not believed."""
+
+MOST_WAITING = 8
+"""Messages that wait while images come back; a peer that does not wait for answers is left."""
+
+MOVE_S_PER_IMAGE = 1.0
+"""Many peers say nothing until a whole series has gone by C-MOVE: so long they may take more."""
+
+UNCOUNTED = 600
+"""Images of a series that are expected where a peer does not count them."""
+
+_PENDING = (0xFF00, 0xFF01)
+_SUCCESS = 0x0000
+_SOME_FAILED = 0xB000
+
+_REASONS = {
+    0x0122: "it does not know the service",
+    0x0124: "it does not allow this node to",
+    0xA700: "it is out of resources",
+    0xA701: "it is out of resources: it cannot count what matches",
+    0xA702: "it is out of resources: it cannot send, or not to this node",
+    0xA801: "it does not know where to send to",
+    0xA900: "it does not understand the question",
+    0xFE00: "it has cancelled",
+}
+
+
+class PacsSource:
+    """A PACS that is asked over associations, one for each question.
+
+    Parameters
+    ----------
+    settings : Settings
+    source : SourceSettings
+        With AE title, host and port.
+    """
+
+    def __init__(self, settings: Settings, source: SourceSettings) -> None:
+        self._settings = settings
+        self._source = source
+        assert source.ae_title is not None
+        assert source.host is not None
+        assert source.port is not None
+        self._title, self._host, self._port = source.ae_title, source.host, source.port
+
+    @property
+    def peer(self) -> Peer:
+        """Who it is."""
+        return Peer(self._source.name, self._title, self._host)
+
+    def find(
+        self, query: Query, is_settled: Callable[[FoundStudy], bool] = nothing_is_settled
+    ) -> Iterator[FoundSeries]:
+        """Ask for studies, then for the series of each: see `Source.find`."""
+        with self._calling(_contexts(FIND)) as association:
+            for study in self._studies(association, query):
+                told = as_count(text(study, "NumberOfStudyRelatedInstances"))
+                if not is_settled(FoundStudy(text(study, "StudyInstanceUID"), told)):
+                    yield from self._series(association, study, query.modality)
+
+    def _studies(self, association: Association, query: Query) -> list[Dataset]:
+        question = _question(
+            "STUDY",
+            **{
+                "StudyInstanceUID": "",
+                "AccessionNumber": "",
+                "StudyDate": "",
+                "StudyTime": "",
+                "StudyDescription": "",
+                "NumberOfStudyRelatedInstances": "",
+                **query.told(),
+            },
+        )
+        try:
+            answers = self._ask(association, question)
+        except _RefusedQuestion:  # the one key that not every peer knows (PS3.4, table C.6-5)
+            del question.ModalitiesInStudy
+            answers = self._ask(association, question)
+        found: dict[str, Dataset] = {}
+        for answer in answers:
+            if is_asked_for(answer, query):
+                found.setdefault(text(answer, "StudyInstanceUID"), answer)
+        if odd := len(answers) - len(found):
+            log.warning(
+                "%s: %d of %d studies that it answers are there twice, have no UID or were not "
+                "asked for",
+                self._where,
+                odd,
+                len(answers),
+            )
+        return list(found.values())
+
+    def _series(
+        self, association: Association, study: Dataset, modality: str
+    ) -> Iterator[FoundSeries]:
+        uid = text(study, "StudyInstanceUID")
+        question = _question(
+            "SERIES",
+            StudyInstanceUID=uid,
+            SeriesInstanceUID="",
+            Modality=modality,
+            SeriesDescription="",
+            ProtocolName="",
+            BodyPartExamined="",
+            NumberOfSeriesRelatedInstances="",
+        )
+        for answer in self._ask(association, question):
+            yield FoundSeries(
+                text(answer, "StudyInstanceUID") or uid,
+                text(answer, "SeriesInstanceUID"),
+                text(answer, "Modality"),
+                text(answer, "SeriesDescription"),
+                text(study, "StudyDescription"),
+                text(answer, "ProtocolName"),
+                text(answer, "BodyPartExamined"),
+                text(study, "StudyDate"),
+                text(study, "StudyTime"),
+                text(study, "AccessionNumber"),
+                as_count(text(answer, "NumberOfSeriesRelatedInstances")),
+            )
+
+    def instances(self, found: FoundSeries) -> frozenset[str] | None:
+        """Ask for the images of a series: see `Source.instances`."""
+        question = _question(
+            "IMAGE",
+            StudyInstanceUID=found.study_instance_uid,
+            SeriesInstanceUID=found.series_instance_uid,
+            SOPInstanceUID="",
+            SOPClassUID="",
+        )
+        with self._calling(_contexts(FIND)) as association:
+            try:
+                answers = self._ask(association, question)
+            except _RefusedQuestion:
+                return None
+        uids = frozenset(
+            text(answer, "SOPInstanceUID")
+            for answer in answers
+            if text(answer, "SOPClassUID") in ("", *STORAGE_CLASSES)
+        )
+        return uids if uids and all(map(is_uid, uids)) else None
+
+    def _ask(self, association: Association, question: Dataset) -> list[Dataset]:
+        """Send a C-FIND and wait for all answers.
+
+        Raises
+        ------
+        _RefusedQuestion
+            If the peer answers with a failure.
+        SourceError
+            If it breaks off.
+        """
+        answers: list[Dataset] = []
+        for status, answer in _guarded(
+            lambda: association.send_c_find(question, FIND), self._where
+        ):
+            code = status.get("Status")
+            if code is None:
+                raise SourceError(
+                    f"{self._where} breaks off after {len(answers)} answers to a C-FIND"
+                )
+            if code == _SUCCESS:
+                return answers
+            if code not in _PENDING:
+                raise _RefusedQuestion(f"{self._where} refuses a C-FIND: {_reason(code)}")
+            if answer is not None:
+                answers.append(answer)
+            if len(answers) > MOST_ANSWERS:
+                association.abort()
+                raise SourceError(
+                    f"{self._where} gives more than {MOST_ANSWERS} answers to one C-FIND: "
+                    "ask for fewer days"
+                )
+        raise SourceError(f"{self._where} does not end its answers to a C-FIND")
+
+    def fetch(self, found: FoundSeries, batch: Batch, progress: Callable[[int], None]) -> Fetched:
+        """Have a series sent: see `Source.fetch`."""
+        wanted = _question(
+            "SERIES",
+            StudyInstanceUID=found.study_instance_uid,
+            SeriesInstanceUID=found.series_instance_uid,
+        )
+        if self._source.retrieve is Retrieve.MOVE:
+            return self._move(wanted, found, progress)
+        return self._get(wanted, found, batch, progress)
+
+    def _move(
+        self, wanted: Dataset, found: FoundSeries, progress: Callable[[int], None]
+    ) -> Fetched:
+        silence_s = MOVE_S_PER_IMAGE * (found.images or UNCOUNTED)
+        title = self._settings.dicom.ae_title
+        with self._calling(_contexts(MOVE), silence_s) as association:
+            end, code = self._suboperations(
+                lambda: association.send_c_move(wanted, title, MOVE), progress
+            )
+        given = _number(end, "Completed") + _number(end, "Warning")
+        failed = _number(end, "Failed")
+        if code not in (_SUCCESS, _SOME_FAILED):
+            raise NotFetchedError(f"{self._where} refuses a C-MOVE: {self._refusal(code)}")
+        return Fetched(given, failed, self._remarks(end))
+
+    def _get(
+        self,
+        wanted: Dataset,
+        found: FoundSeries,
+        batch: Batch,
+        progress: Callable[[int], None],
+    ) -> Fetched:
+        taking = _Taking(found, batch, progress)
+        syntaxes = transfer_syntaxes()
+        contexts = [
+            *_contexts(GET),
+            # A context each: the peer may have an image in any of them.
+            *((sop_class, syntax) for sop_class in STORAGE_CLASSES for syntax in syntaxes),
+        ]
+        with self._calling(contexts, taking=taking) as association:
+            try:
+                end, code = self._suboperations(
+                    lambda: association.send_c_get(wanted, GET), lambda _: None
+                )
+            except SourceError:
+                taking.raise_if_stopped()
+                raise
+            taking.raise_if_stopped()
+        if code not in (_SUCCESS, _SOME_FAILED):
+            raise NotFetchedError(f"{self._where} refuses a C-GET: {self._refusal(code)}")
+        failed = max(_number(end, "Failed"), taking.refused)
+        remarks = self._remarks(end)
+        if taking.refused:
+            remarks = (*remarks, f"{taking.refused} images were refused, see the quarantine")
+        return Fetched(taking.taken, failed, remarks)
+
+    def _suboperations(
+        self,
+        send: Callable[[], Iterator[tuple[Dataset, Dataset | None]]],
+        progress: Callable[[int], None],
+    ) -> tuple[Dataset, int]:
+        """Wait until a retrieval ends: its last answer, and the status in it."""
+        done = 0
+        for status, _ in _guarded(send, self._where):
+            code = status.get("Status")
+            if code is None:
+                raise NotFetchedError(f"{self._where} breaks off after {done} images")
+            done = max(done, _number(status, "Completed") + _number(status, "Warning"))
+            if code not in _PENDING:
+                return status, code
+            progress(done)
+        raise NotFetchedError(f"{self._where} does not end its answers")
+
+    def _remarks(self, end: Dataset) -> tuple[str, ...]:
+        failed, warned = _number(end, "Failed"), _number(end, "Warning")
+        return tuple(
+            f"{count} images {what}, as {self._title} says"
+            for count, what in ((failed, "could not be sent"), (warned, "went with a warning"))
+            if count
+        )
+
+    def _refusal(self, code: int) -> str:
+        if code != 0xA801:
+            return _reason(code)
+        dicom = self._settings.dicom
+        return (
+            f"{_reason(code)}: make {dicom.ae_title} with this machine's address and port "
+            f"{dicom.port} known to it"
+        )
+
+    @property
+    def _where(self) -> str:
+        return f"{self._title} at {self._host}:{self._port}"
+
+    @contextmanager
+    def _calling(
+        self,
+        contexts: Iterable[tuple[str, str]],
+        silence_s: float = 0.0,
+        taking: "_Taking | None" = None,
+    ) -> Iterator[Association]:
+        """Hold an association.
+
+        Raises
+        ------
+        SourceError
+            If the peer cannot be reached, rejects it, or does not accept the service.
+        """
+        dicom, timeout_s = self._settings.dicom, self._settings.fetch.timeout_s
+        ae = application_entity(dicom.ae_title)
+        ae.connection_timeout = ae.acse_timeout = timeout_s
+        ae.dimse_timeout = timeout_s + silence_s
+        ae.network_timeout = None  # what is waited for is an answer
+        for abstract, syntax in (proposed := list(contexts)):
+            ae.add_requested_context(UID(abstract), UID(syntax))
+        longest = dicom.max_instance_mb * 1024**2
+
+        def opened(event: evt.Event) -> None:
+            send_without_delay(event)
+            made = event.assoc.dul.socket
+            if made is not None:
+                event.assoc.dul.socket = Connection(made, timeout_s)
+            most = MOST_ANSWERS if taking is None else MOST_WAITING
+            event.assoc.dimse = _Bounded(event.assoc, longest, most)
+
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, opened)]
+        roles: list[Any] = []
+        if taking is not None:
+            handlers.append((evt.EVT_C_STORE, taking.handle_store))
+            roles = [build_role(sop_class, scp_role=True) for sop_class in STORAGE_CLASSES]
+        try:
+            tls = client_context(self._source)
+            association = ae.associate(
+                self._host,
+                self._port,
+                ae_title=self._title,
+                max_pdu=0,
+                ext_neg=roles or None,
+                tls_args=None if tls is None else (tls, self._host),
+                evt_handlers=handlers,
+            )
+        except (OSError, RuntimeError, ValueError, ConfigError) as error:
+            raise SourceError(f"{self._where} cannot be reached: {first_line(error)}") from error
+        if not association.is_established:
+            what = "rejects the association" if association.is_rejected else "does not answer"
+            raise SourceError(f"{self._where} {what}")
+        service = proposed[0][0]
+        if service not in {c.abstract_syntax for c in association.accepted_contexts}:
+            association.release()
+            raise SourceError(f"{self._where} does not accept {UID(service).name}")
+        try:
+            yield association
+        except BaseException:
+            if association.is_established:
+                association.abort()
+            raise
+        if association.is_established:
+            association.release()
+
+
+class _RefusedQuestion(SourceError):
+    """The peer answers a C-FIND with a failure."""
+
+
+class _Taking:
+    """Takes what comes back by C-GET.
+
+    Parameters
+    ----------
+    found : FoundSeries
+        What was asked for.
+    batch : Batch
+    progress : callable
+    """
+
+    def __init__(self, found: FoundSeries, batch: Batch, progress: Callable[[int], None]) -> None:
+        self._found = found
+        self._batch = batch
+        self._progress = progress
+        self._stopped: BaseException | None = None
+        self.taken = 0
+        self.refused = 0
+
+    def handle_store(self, event: evt.Event) -> int:
+        """Answer a C-STORE request once the image is on the disk: EVT_C_STORE."""
+        request: Any = event.request
+        named = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+
+        def check(identity: Identity) -> None:
+            check_command(identity, *named, str(event.context.abstract_syntax))
+            asked = self._found.study_instance_uid, self._found.series_instance_uid
+            if (identity.study, identity.series) != asked:
+                raise RefusedInstance(
+                    "it is of another series than the one that was asked for",
+                    Status.DOES_NOT_MATCH_SOP_CLASS,
+                )
+
+        try:
+            syntax = str(event.context.transfer_syntax)
+            content = file_content(*named, syntax, request.DataSet.getbuffer())
+            self._batch.take(content, check)
+            self.taken += 1
+            self._progress(self.taken)
+        except RefusedInstance as refusal:
+            self.refused += 1
+            return refusal.status
+        except NotStoredError as error:
+            return self._stop(event, NotFetchedError(str(error)))
+        except Exception as error:  # pynetdicom would answer and go on
+            return self._stop(event, error)
+        return Status.SUCCESS
+
+    def _stop(self, event: evt.Event, error: Exception) -> int:
+        """End the fetch: the next image would fare no better."""
+        self._stopped = error
+        event.assoc.dul.event_queue.put("Evt15")  # A-ABORT (PS3.8, 9.2)
+        return Status.OUT_OF_RESOURCES
+
+    def raise_if_stopped(self) -> None:
+        """Raise what has ended the fetch."""
+        if self._stopped is not None:
+            raise self._stopped
+
+
+class _Bounded(DIMSEServiceProvider):
+    """Gathers messages of a peer within limits.
+
+    Parameters
+    ----------
+    association : Association
+    longest : int
+        Of a message, bytes.
+    most : int
+        Messages that may wait.
+    """
+
+    def __init__(self, association: Association, longest: int, most: int) -> None:
+        super().__init__(association)
+        self._longest = longest
+        self._most = most
+        self._length = 0
+
+    def get_msg(self, block: bool = False) -> Any:
+        """Wait for a message; the association's loop, which does not wait, gets none."""
+        if not block:
+            return None, None
+        try:
+            return self.msg_queue.get(timeout=self.dimse_timeout)
+        except queue.Empty:
+            return None, None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of a PDU, unless there are too many."""
+        if self.message is None:
+            self._length = 0
+        self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
+        if self._length > self._longest or self.msg_queue.qsize() > self._most:
+            self.message = None
+            self.dul.event_queue.put("Evt19")  # as pynetdicom does at an invalid message
+            return
+        super().receive_primitive(primitive)
+
+
+def _guarded(
+    send: Callable[[], Iterator[tuple[Dataset, Dataset | None]]], where: str
+) -> Iterator[tuple[Dataset, Dataset | None]]:
+    """Send a request and give the answers.
+
+    Raises
+    ------
+    SourceError
+        If the association has ended, or does not take the request.
+    """
+    try:
+        yield from send()
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise SourceError(f"{where} has ended the association: {first_line(error)}") from error
+
+
+def _contexts(service: str) -> list[tuple[str, str]]:
+    return [(service, str(syntax)) for syntax in TRANSFER_SYNTAXES]
+
+
+def _question(level: str, **keys: str) -> Dataset:
+    """An identifier: what is asked for, and what is to be told of it (PS3.4, C.4.1.1.3)."""
+    question = Dataset()
+    question.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(question, keyword, value)
+    return question
+
+
+def is_asked_for(answer: Dataset, query: Query) -> bool:
+    """Whether a study is one that was asked for, and has a UID."""
+    uid, day = text(answer, "StudyInstanceUID"), text(answer, "StudyDate")
+    number = text(answer, "AccessionNumber")
+    if not is_uid(uid) or query.study_instance_uid not in (None, uid):
+        return False
+    if query.accession_number and number not in ("", query.accession_number):
+        return False
+    if query.first is None or query.last is None or not day:
+        return True
+    return f"{query.first:%Y%m%d}" <= day.replace(".", "") <= f"{query.last:%Y%m%d}"
+
+
+def _number(status: Dataset, what: str) -> int:
+    """A number of sub-operations, whatever a peer puts there."""
+    value = status.get(f"NumberOf{what}Suboperations")
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def _reason(code: int) -> str:
+    return f"{_REASONS[code]} (0x{code:04X})" if code in _REASONS else f"status 0x{code:04X}"

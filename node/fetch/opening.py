@@ -1,0 +1,10 @@
+"""From a table of the configuration to a source that can be asked."""
+
+from node.fetch.association import PacsSource
+from node.fetch.source import Source
+from node.settings import Settings, SourceSettings
+
+
+def open_source(settings: Settings, source: SourceSettings) -> Source:
+    """A source as its table says; nothing is asked of it yet."""
+    return PacsSource(settings, source)

@@ -1,0 +1,366 @@
+"""What fetch does to the ledger: what sources have, and what became of it."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from node.ledger import schema
+from node.ledger.database import MOST_AT_ONCE, Database, some, utc
+from node.ledger.records import Count, Fetch, FetchState, Held, SourceState, State
+
+_fetch, _source, _series = schema.fetch, schema.source, schema.series
+_instance, _revision = schema.instance, schema.revision
+_is_given_up = schema.stands(_fetch, FetchState.FAILED)
+_is_due = _fetch.c.next_try_at.is_not(None)
+
+_COUNTED = {
+    FetchState.FETCHED: _source.c.series_fetched,
+    FetchState.KNOWN: _source.c.series_known,
+    FetchState.FAILED: _source.c.series_failed,
+}
+"""Where the ends of a fetch are counted."""
+
+
+class Fetching(Database):
+    """Each row moves by compare-and-set: of two that fetch, one gets a series."""
+
+    def fetches(self, source: str, series: Collection[str]) -> list[Fetch]:
+        """What became of series that a source has, by their UIDs."""
+        found: list[Fetch] = []
+        for uids in some(sorted(series)):
+            found += self._select_fetches(
+                sa.and_(_fetch.c.series_instance_uid.in_(uids), _fetch.c.source == source)
+            )
+        return found
+
+    def find_fetches(self, uid: str) -> list[Fetch]:
+        """What became of a study, or of a series, at all sources."""
+        ids = [
+            sa.select(_fetch.c.id).where(column == uid)
+            for column in (_fetch.c.series_instance_uid, _fetch.c.study_instance_uid)
+        ]
+        return self._select_fetches(_fetch.c.id.in_(sa.union(*ids)))
+
+    def fetch(self, fetch_id: int) -> Fetch | None:
+        """The one with that id."""
+        found = self._select_fetches(_fetch.c.id == fetch_id)
+        return found[0] if found else None
+
+    def due_fetches(self, source: str) -> list[Fetch]:
+        """What is to be fetched from a source now, what waits longest first."""
+        return self._select_fetches(
+            sa.and_(_fetch.c.source == source, _fetch.c.next_try_at <= self.clock()),
+            _fetch.c.next_try_at,
+        )
+
+    def given_up_fetches(self) -> list[Fetch]:
+        """What has failed, at all sources."""
+        return self._select_fetches(_is_given_up)
+
+    def enter_fetches(
+        self, source: str, found: Collection[tuple[str, str, Mapping[str, Any]]]
+    ) -> None:
+        """Enter series that a source was not known to have.
+
+        Parameters
+        ----------
+        source : str
+        found : collection of tuple
+            Study and Series Instance UID, and what else is to stand in the row.
+        """
+        now = self.clock()
+        rows = [
+            {
+                "source": source,
+                "study_instance_uid": study,
+                "series_instance_uid": series,
+                "still": 0,
+                "attempts": 0,
+                "version": 0,
+                "next_try_at": None,
+                "updated_at": now,
+                "detail": None,
+                **values,
+            }
+            for study, series, values in found
+        ]
+        for part in some(rows):
+            with self.engine.begin() as connection:
+                connection.execute(self.insert(_fetch).on_conflict_do_nothing(), list(part))
+
+    def change_fetch(self, fetch: Fetch, **values: Any) -> bool:
+        """Change a row; False if it was changed meanwhile, and then it stays."""
+        with self.engine.begin() as connection:
+            return self._change_fetch(connection, fetch, values)
+
+    def claim_fetch(self, fetch: Fetch, counted: int | None, lease_s: float) -> Fetch | None:
+        """Begin to fetch; None if another one was quicker. It is due again after the lease.
+
+        Parameters
+        ----------
+        fetch : Fetch
+        counted : int, optional
+            How many images the source counts now.
+        lease_s : float
+        """
+        values = {
+            "state": FetchState.FETCHING,
+            "counted": counted,
+            "still": fetch.still if fetch.counted == counted else 0,
+            "attempts": fetch.attempts + 1,
+            "next_try_at": self.clock() + lease_s,
+        }
+        return self.fetch(fetch.id) if self.change_fetch(fetch, **values) else None
+
+    def extend_fetch(self, fetch: Fetch, lease_s: float) -> bool:
+        """Say that fetching goes on; False if another one has taken over."""
+        with self.engine.begin() as connection:
+            extended = connection.execute(
+                sa.update(_fetch)
+                .where(_fetch.c.id == fetch.id, _fetch.c.version == fetch.version)
+                .values(next_try_at=self.clock() + lease_s)
+            )
+        return extended.rowcount == 1
+
+    def end_fetch(
+        self, fetch: Fetch, state: FetchState, detail: str | None, images: int = 0
+    ) -> bool:
+        """Note what became of a fetch, and count it.
+
+        Parameters
+        ----------
+        fetch : Fetch
+        state : FetchState
+            Fetched, known or failed.
+        detail : str, optional
+        images : int
+            That came with it.
+        """
+        values = {"state": state, "next_try_at": None, "attempts": 0, "detail": detail}
+        column = _COUNTED[state]
+        with self.engine.begin() as connection:
+            if not self._change_fetch(connection, fetch, values):
+                return False
+            self._enter_source(connection, fetch.source)
+            connection.execute(
+                sa.update(_source)
+                .where(_source.c.name == fetch.source)
+                .values(
+                    {
+                        column: column + 1,
+                        _source.c.images_fetched: _source.c.images_fetched + images,
+                    }
+                )
+            )
+        return True
+
+    def retry_fetches(self, uid: str | None = None) -> int:
+        """Want again what has failed, all of it or of a study or series; gives how many."""
+        again = _is_given_up
+        if uid is not None:
+            again = sa.and_(
+                again,
+                sa.or_(_fetch.c.series_instance_uid == uid, _fetch.c.study_instance_uid == uid),
+            )
+        now = self.clock()
+        with self.engine.begin() as connection:
+            found = connection.execute(
+                sa.update(_fetch)
+                .where(again)
+                .values(
+                    state=FetchState.WANTED,
+                    attempts=0,
+                    next_try_at=now,
+                    updated_at=now,
+                    version=_fetch.c.version + 1,
+                )
+                .returning(_fetch.c.source)
+            )
+            sources = set(found.scalars().all())
+            connection.execute(
+                sa.update(_source)
+                .where(_source.c.name.in_(sources))
+                .values(rests_until=None, failures=0)
+            )
+        return found.rowcount
+
+    def expect(self, study: str, series: str, count: Count) -> None:
+        """Note how many images a source counts: whoever brings them, so many are waited for."""
+        is_series = sa.and_(
+            _series.c.study_instance_uid == study, _series.c.series_instance_uid == series
+        )
+        values = {
+            "counted_instances": count.images,
+            "counted_by": count.source,
+            "count_is_still": count.is_still,
+        }
+        with self.engine.begin() as connection:
+            connection.execute(
+                self.insert(_series)
+                .values(study_instance_uid=study, series_instance_uid=series)
+                .on_conflict_do_nothing()
+            )
+            connection.execute(sa.update(_series).where(is_series).values(values))
+
+    def held(self, study: str, series: str) -> Held:
+        """What the ledger has of a series, whoever brought it."""
+        before = _revision.alias()
+        was_removed = sa.exists().where(
+            before.c.series_id == _instance.c.series_id,
+            before.c.number == _instance.c.to_revision - 1,
+            before.c.number >= _instance.c.from_revision,
+            before.c.images_removed_at.is_not(None),
+        )
+        series_id = (
+            sa.select(_series.c.id)
+            .where(_series.c.series_instance_uid == series, _series.c.study_instance_uid == study)
+            .scalar_subquery()
+        )
+        with self.reading() as connection:
+            uids = connection.execute(
+                sa.select(_instance.c.sop_instance_uid).where(
+                    _instance.c.series_id == series_id,
+                    sa.or_(_instance.c.to_revision.is_(None), was_removed),
+                )
+            ).scalars()
+            instances = frozenset(uids)
+            newest = connection.execute(
+                sa.select(_revision.c.state, _revision.c.last_instance_at)
+                .where(_revision.c.series_id == series_id)
+                .order_by(_revision.c.number.desc())
+                .limit(1)
+            ).first()
+        is_receiving = newest is not None and newest.state == State.RECEIVING
+        return Held(instances, newest.last_instance_at if newest and is_receiving else None)
+
+    def begin_poll(self, name: str, poll_s: float) -> bool:
+        """Begin to ask a source what is new; False if it was asked lately, or rests."""
+        now = self.clock()
+        if self.is_resting(name):
+            return False
+        with self.engine.begin() as connection:
+            self._enter_source(connection, name)
+            begun = connection.execute(
+                sa.update(_source)
+                .where(
+                    _source.c.name == name,
+                    # one that lies ahead was left where the clock was set back
+                    sa.or_(
+                        _source.c.polled_at.is_(None),
+                        _source.c.polled_at <= now - poll_s,
+                        _source.c.polled_at > now,
+                        _source.c.failures > 0,
+                    ),
+                    sa.func.coalesce(_source.c.rests_until, 0) <= now,
+                )
+                .values(polled_at=now)
+            )
+        return begun.rowcount == 1
+
+    def is_resting(self, name: str) -> bool:
+        """Whether a source is ill and not to be asked now."""
+        with self.reading() as connection:
+            until = connection.execute(
+                sa.select(_source.c.rests_until).where(_source.c.name == name)
+            ).scalar()
+        return until is not None and until > self.clock()
+
+    def source_answers(self, name: str) -> None:
+        """Note that a source is well."""
+        self._note_source(name, answered_at=self.clock(), failures=0, rests_until=None, detail=None)
+
+    def source_rests(self, name: str, failures: int, until: float, detail: str) -> None:
+        """Note that a source is ill: it is not asked before a time, seconds since 1970."""
+        self._note_source(name, failures=failures, rests_until=until, detail=detail)
+
+    def _note_source(self, name: str, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            self._enter_source(connection, name)
+            connection.execute(sa.update(_source).where(_source.c.name == name).values(**values))
+
+    def source_state(self, name: str) -> SourceState | None:
+        """How a source is; None if it was never asked."""
+        return next((found for found in self.sources() if found.name == name), None)
+
+    def sources(self) -> list[SourceState]:
+        """How each source is that was ever asked."""
+        with self.reading() as connection:
+            waiting = _by_source(connection, _is_due)
+            given_up = _by_source(connection, _is_given_up)
+            rows = connection.execute(sa.select(_source).order_by(_source.c.name)).all()
+        return [
+            SourceState(
+                row.name,
+                waiting.get(row.name, 0),
+                given_up.get(row.name, 0),
+                None if row.polled_at is None else utc(row.polled_at),
+                None if row.answered_at is None else utc(row.answered_at),
+                row.failures,
+                None if row.rests_until is None else utc(row.rests_until),
+                row.detail,
+                row.series_fetched,
+                row.series_known,
+                row.series_failed,
+                row.images_fetched,
+            )
+            for row in rows
+        ]
+
+    def _enter_source(self, connection: sa.Connection, name: str) -> None:
+        connection.execute(
+            self.insert(_source)
+            .values(
+                name=name,
+                failures=0,
+                series_fetched=0,
+                series_known=0,
+                series_failed=0,
+                images_fetched=0,
+            )
+            .on_conflict_do_nothing()
+        )
+
+    def _change_fetch(
+        self, connection: sa.Connection, fetch: Fetch, values: Mapping[str, Any]
+    ) -> bool:
+        changed = connection.execute(
+            sa.update(_fetch)
+            .where(_fetch.c.id == fetch.id, _fetch.c.version == fetch.version)
+            .values(version=fetch.version + 1, updated_at=self.clock(), **values)
+        )
+        return changed.rowcount == 1
+
+    def _select_fetches(
+        self, condition: sa.ColumnElement[bool], order: Any = _fetch.c.id
+    ) -> list[Fetch]:
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(_fetch).where(condition).order_by(order).limit(MOST_AT_ONCE)
+            ).all()
+        return [
+            Fetch(
+                row.id,
+                row.source,
+                row.study_instance_uid,
+                row.series_instance_uid,
+                FetchState(row.state),
+                row.counted,
+                row.still,
+                row.attempts,
+                row.version,
+                None if row.next_try_at is None else utc(row.next_try_at),
+                utc(row.updated_at),
+                row.detail,
+            )
+            for row in rows
+        ]
+
+
+def _by_source(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
+    counted = (
+        sa.select(_fetch.c.source, sa.func.count().label("series"))
+        .where(condition)
+        .group_by(_fetch.c.source)
+    )
+    return {row.source: row.series for row in connection.execute(counted)}
