@@ -21,7 +21,10 @@ from typing import Any, Protocol
 
 from node.settings import LogForm
 
-QUOTING = ("pydicom", "py.warnings", "pynetdicom", "highdicom", "dicomweb_client", "urllib3")
+QUOTING = (
+    *("pydicom", "py.warnings", "pynetdicom", "highdicom"),
+    *("dicomweb_client", "retrying", "urllib3"),
+)
 """Libraries whose messages quote values of datasets and searches, which may be the patient's."""
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"

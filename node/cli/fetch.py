@@ -175,7 +175,7 @@ def _queries(
     if sum((study is not None, accession is not None, first is not None)) != 1:
         raise ConfigError("one of these is needed: --study UID, --accession NUMBER or --from DATE")
     if first is not None:
-        end = date.today() if last is None else last.date()  # noqa: DTZ011  Study Date has no zone
+        end = date.today() if last is None else last.date()
         if end < first.date():
             raise ConfigError("--to is before --from")
         return by_day(first.date(), end)

@@ -31,6 +31,8 @@ class Match:
         value = _first(_values(self._attributes, keyword))
         if isinstance(value, dict):  # a person name
             value = value.get("Alphabetic")
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         is_one = isinstance(value, str | int | float) and not isinstance(value, bool)
         return str(value).strip(" \0")[:_LONGEST_TEXT] if is_one else ""
 

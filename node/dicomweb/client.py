@@ -14,7 +14,7 @@ from node.dicomweb.session import open_session
 from node.settings import Called
 
 PAGE = 100
-"""Matches that are asked for at a time."""
+"""Matches that are asked for at a time, at least."""
 
 MOST_MATCHES = 10_000
 """A search that has found so many is too wide, or its server never ends."""
@@ -99,7 +99,9 @@ class Web:
             found = self._client.search_for_studies(limit=1)
         _check(found)
 
-    def retrieve(self, study: str, series: str, most: int) -> Iterator[bytes | None]:
+    def retrieve(
+        self, study: str, series: str, most: int, instance: str | None = None
+    ) -> Iterator[bytes | None]:
         """Retrieve the instances of a series as they are stored there, one by one.
 
         Parameters
@@ -108,6 +110,8 @@ class Web:
             UIDs.
         most : int
             Bytes that one may have.
+        instance : str, optional
+            UID of the only one that is wanted.
 
         Yields
         ------
@@ -121,6 +125,8 @@ class Web:
         """
         accept = f'multipart/related; type="{DICOM}"; transfer-syntax=*'
         url = f"{self._url}/studies/{study}/series/{series}"
+        if instance is not None:
+            url = f"{url}/instances/{instance}"
         with (
             self._telling(),
             self._session.get(url, headers={"Accept": accept}, stream=True) as response,
@@ -182,7 +188,7 @@ class Web:
     ) -> list[Match]:
         with self._telling():
             found = search(
-                limit=PAGE,
+                limit=offset + PAGE,  # Orthanc counts what it skips
                 offset=offset or None,
                 fields=list(fields) or None,
                 search_filters=dict(wanted),

@@ -13,6 +13,7 @@ from node.audit import Peer
 from node.dicom import Status
 from node.dicomweb import DICOMwebError, Match, Web
 from node.errors import ConfigError, NotFetchedError, NotStoredError, RefusedInstance, SourceError
+from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.intake import STORAGE_CLASSES, Batch, file_content, transfer_syntaxes
 from node.part10 import Part10, take_apart
@@ -22,6 +23,11 @@ from node.spool import is_uid
 
 _LONGEST_SENDER = 16
 """Of an AE title, which stands where the name of a server does (PS3.5, 6.2)."""
+
+MOST_IN_A_ROW = 3
+"""Instances that a server does not give, one after the other: then it is not asked for the rest."""
+
+_GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
 _STUDY_FIELDS = ("StudyDescription", "NumberOfStudyRelatedInstances")
 _SERIES_FIELDS = (
@@ -62,7 +68,7 @@ class WebSource:
                 uid = study.text("StudyInstanceUID")
                 if not is_uid(uid) or query.study_instance_uid not in (None, uid):
                     continue
-                told = FoundStudy(uid, study.number("NumberOfStudyRelatedInstances"))
+                told = FoundStudy(uid, as_count(study.text("NumberOfStudyRelatedInstances")))
                 if not is_settled(told):
                     for series in web.series(uid, {"Modality": query.modality}, _SERIES_FIELDS):
                         yield _found(study, series)
@@ -71,29 +77,63 @@ class WebSource:
         """Ask for the instances of a series: see `Source.instances`."""
         _check(found)
         with self._asking() as web:
-            matches = web.instances(found.study_instance_uid, found.series_instance_uid)
-            uids = frozenset(match.text("SOPInstanceUID") for match in matches)
-        return uids if uids and all(map(is_uid, uids)) else None
+            return _instances(web, found)
 
     def fetch(self, found: FoundSeries, batch: Batch, progress: Callable[[int], None]) -> Fetched:
-        """Retrieve a series, and take each instance as it comes: see `Source.fetch`."""
+        """Retrieve a series, and take each instance as it comes: see `Source.fetch`.
+
+        A server that breaks off, or cannot give the whole, is asked for what is left, one by
+        one: an instance that it has lost keeps no other back.
+        """
         _check(found)
-        taking = _Taking(found, batch, self._max_mb)
+        taking = _Taking(found, batch, self._max_mb, progress)
         with self._asking() as web:
             try:
-                for content in web.retrieve(
-                    found.study_instance_uid,
-                    found.series_instance_uid,
-                    self._max_mb * 1024**2,
-                ):
-                    taking.take(content)
-                    progress(taking.given)
+                self._retrieve(web, found, taking)
             except DICOMwebError as error:
-                if taking.given or error.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-                    trouble = f"{error.trouble} after {taking.given} images"
-                    raise NotFetchedError(f"{self._source.where}: {trouble}") from error
-                raise
+                if error.status in _GONE:
+                    raise self._not_fetched(error, taking) from error
+                if not taking.given and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+                self._retrieve_one_by_one(web, found, taking, error)
         return Fetched(taking.given, taking.failed, taking.remarks)
+
+    def _retrieve(
+        self, web: Web, found: FoundSeries, taking: "_Taking", instance: str | None = None
+    ) -> None:
+        study, series = found.study_instance_uid, found.series_instance_uid
+        for content in web.retrieve(study, series, self._max_mb * 1024**2, instance):
+            taking.take(content)
+
+    def _retrieve_one_by_one(
+        self, web: Web, found: FoundSeries, taking: "_Taking", trouble: DICOMwebError
+    ) -> None:
+        """Ask for each instance that has not come.
+
+        Raises
+        ------
+        NotFetchedError
+            If that is of no use.
+        """
+        failures = 0
+        try:
+            told = _instances(web, found)
+            for uid in sorted((told or frozenset()) - taking.came):
+                try:
+                    self._retrieve(web, found, taking, uid)
+                    failures = 0
+                except DICOMwebError:
+                    failures += 1
+                    if failures >= MOST_IN_A_ROW:
+                        raise
+                    taking.lost += 1
+        except DICOMwebError as error:
+            raise self._not_fetched(error, taking) from error
+        if told is None or not taking.given:
+            raise self._not_fetched(trouble, taking)
+
+    def _not_fetched(self, error: DICOMwebError, taking: "_Taking") -> NotFetchedError:
+        return NotFetchedError(f"{self._source.where}: {error.trouble} after {taking.given} images")
 
     @contextmanager
     def _asking(self) -> Iterator[Web]:
@@ -134,8 +174,14 @@ def _found(study: Match, series: Match) -> FoundSeries:
         study.text("StudyDate"),
         study.text("StudyTime"),
         study.text("AccessionNumber"),
-        series.number("NumberOfSeriesRelatedInstances"),
+        as_count(series.text("NumberOfSeriesRelatedInstances")),
     )
+
+
+def _instances(web: Web, found: FoundSeries) -> frozenset[str] | None:
+    matches = web.instances(found.study_instance_uid, found.series_instance_uid)
+    uids = frozenset(match.text("SOPInstanceUID") for match in matches)
+    return uids if uids and all(map(is_uid, uids)) else None
 
 
 def _check(found: FoundSeries) -> None:
@@ -154,30 +200,39 @@ class _Taking:
     batch : Batch
     max_mb : int
         What one may have.
+    progress : callable
+        Is told how many were taken.
     """
 
-    def __init__(self, found: FoundSeries, batch: Batch, max_mb: int) -> None:
+    def __init__(
+        self, found: FoundSeries, batch: Batch, max_mb: int, progress: Callable[[int], None]
+    ) -> None:
         self._asked = found.study_instance_uid, found.series_instance_uid
         self._batch = batch
         self._max_mb = max_mb
         self._syntaxes = frozenset(map(str, transfer_syntaxes()))
-        self._came: set[str] = set()
+        self._progress = progress
+        self.came: set[str] = set()
+        """SOP Instance UIDs of what was taken."""
+        self.lost = 0
+        """Instances that the server has and did not give."""
         self._again = self._refused = self._larger = 0
 
     @property
     def given(self) -> int:
         """How many instances were taken, each once."""
-        return len(self._came)
+        return len(self.came)
 
     @property
     def failed(self) -> int:
         """How many were not."""
-        return self._refused + self._larger
+        return self.lost + self._refused + self._larger
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a person has to know."""
         remarks = (
+            (self.lost, "images it does not give"),
             (self._refused, "images were refused, see the quarantine"),
             (self._larger, f"images have more than {self._max_mb} MB: see [dicom] max_instance_mb"),
             (self._again, "images came more than once"),
@@ -202,8 +257,9 @@ class _Taking:
         except NotStoredError as error:
             raise NotFetchedError(str(error)) from error
         else:
-            self._again += uid in self._came
-            self._came.add(uid)
+            self._again += uid in self.came
+            self.came.add(uid)
+            self._progress(self.given)
 
     def _taken(self, content: bytes) -> str:
         """Take a file as if its dataset had come by C-STORE: the same bytes, the same checks."""

@@ -236,6 +236,14 @@ def test_the_host_is_named_with_its_port(told: Told) -> None:
     assert f"http://{request.headers['host']}/dicom-web" == told.url
 
 
+def test_a_space_in_a_search_is_no_plus(told: Told) -> None:
+    told.answer = lambda _: json_answer("[]")
+    with Web(at(told.url), TIMEOUT_S) as web:
+        list(web.studies({"AccessionNumber": "A 1+2&é"}))
+    [request] = told.got
+    assert "AccessionNumber=A%201%2B2%26%C3%A9" in request.path
+
+
 def test_logs_hold_neither_secrets_nor_what_was_searched_for(
     told: Told, secret: Secret, caplog: pytest.LogCaptureFixture
 ) -> None:
