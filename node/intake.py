@@ -30,6 +30,7 @@ from node.ledger import Instance, Ledger, Outcome, Stored, patiently
 from node.listener import printable
 from node.logs import about
 from node.reading import Identity, read_identity
+from node.sameness import is_same_image
 from node.settings import Settings
 from node.spool import Spool, digest_of
 
@@ -119,11 +120,11 @@ class Intake:
         """
         try:
             self._write(instance, content)
-            quiet_s = self.settings.assemble.quiet_s
-            stored = patiently(lambda: self.ledger.store(instance, quiet_s))
+            stored = enter(instance, self.spool, self.ledger, self.settings.assemble.quiet_s)
             # Retention may have removed just this content of an earlier revision meanwhile;
             # from now on it does not: the ledger knows that the file is needed.
-            if not self.spool.path(instance.path).exists():
+            is_needed = stored.current is None
+            if is_needed and not self.spool.path(instance.path).exists():
                 self._write(instance, content)
         except (SpoolError, SQLAlchemyError) as error:
             log.error(
@@ -272,6 +273,34 @@ class Batch:
         if len(self._tally) >= MOST_COUNTED:
             self._intake.auditor.instances_received(self._sender, self._tally)
             self._tally = Tally()
+
+
+def enter(instance: Instance, spool: Spool, ledger: Ledger, quiet_s: float) -> Stored:
+    """Enter an instance into the ledger that lies in the spool.
+
+    Where another content of its UID counts, the two files are compared: the same image in
+    another transfer syntax is a duplicate, and its file is removed again.
+
+    Parameters
+    ----------
+    instance : Instance
+    spool : Spool
+    ledger : Ledger
+    quiet_s : float
+        As `Ledger.store` takes it.
+    """
+    replaced: str | None = None
+    while True:
+        may_replace = replaced
+        stored = patiently(lambda: ledger.store(instance, quiet_s, may_replace))  # noqa: B023
+        current = stored.current
+        if stored.outcome is not Outcome.UNLIKE or current is None:
+            return stored
+        if is_same_image(spool.path(current.path), spool.path(instance.path)):
+            if str(instance.path) not in ledger.known_paths([instance.series_instance_uid]):
+                spool.path(instance.path).unlink(missing_ok=True)
+            return Stored(Outcome.DUPLICATE, stored.revision_id, current)
+        replaced = current.digest
 
 
 def file_content(

@@ -17,6 +17,7 @@ from pathlib import Path
 from ml.errors import first_line
 from node.clean import Cleaner
 from node.errors import RefusedInstance, SpoolError
+from node.intake import enter
 from node.ledger import Instance, Ledger
 from node.logs import about
 from node.reading import read_identity
@@ -176,7 +177,7 @@ def _take_up(
         path=relative,
         sender=UNKNOWN_SENDER,
     )
-    ledger.store(instance, settings.assemble.quiet_s)
+    enter(instance, spool, ledger, settings.assemble.quiet_s)
     done.adopted += 1
 
 

@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime, timedelta
 
-from node.assemble.completeness import declared_counts, evidence
+from node.assemble.completeness import declared_counts, evidence, lacking
 from node.assemble.eligibility import Reason, Verdict, judge, read_traits
 from node.headers import SeriesHeaders, read_headers
 from node.ledger import Ledger, Revision
@@ -46,7 +46,8 @@ def wait_until(
     released = revision.released_at
     if released is None:
         return quiet_end
-    if evidence(series.headers, series.arrangement, rules.min_coverage_mm) is None:
+    count = revision.count
+    if evidence(series.headers, series.arrangement, rules.min_coverage_mm, count) is None:
         return quiet_end
     return released + timedelta(seconds=rules.grace_s)
 
@@ -70,6 +71,8 @@ def assemble(
     verdict = look_at(series, settings.eligibility)
     replaced = ledger.replaced(revision)
     warnings = [*verdict.warnings]
+    if missing := lacking(len(instances), revision.count):
+        warnings.append(missing)
     if replaced:
         warnings.append(f"{replaced} images came again with other content; the newest count")
     if removed := ledger.removed(revision):

@@ -1,8 +1,8 @@
-"""Is a series whole? A pure function of its headers.
+"""Is a series whole? A pure function of its headers, and of what a source counts.
 
 A timer alone cuts slow series in two, so evidence is looked for: either the
-sender has said how many images there are, or the slices leave no room for
-another one.
+sender has said how many images there are, or a PACS counts them, or the slices
+leave no room for another one.
 """
 
 import math
@@ -13,10 +13,14 @@ from pydicom.dataset import Dataset
 
 from ml.frames import numbers
 from ml.series import Arrangement
+from node.ledger import Count
 
 
 def evidence(
-    headers: Sequence[Dataset], arrangement: Arrangement | None, min_coverage_mm: float
+    headers: Sequence[Dataset],
+    arrangement: Arrangement | None,
+    min_coverage_mm: float,
+    count: Count | None = None,
 ) -> str | None:
     """What shows that a series is whole, or None.
 
@@ -28,11 +32,22 @@ def evidence(
         None if the slices cannot be ordered.
     min_coverage_mm : float
         Extent along the normal from which on even spacing is evidence, mm.
+    count : Count, optional
+        How many images a source counts.
+
+    Notes
+    -----
+    What says that images are missing goes before what says that all are there. A count
+    that may still grow, or that more came than, shows nothing.
     """
     declared = declared_counts(headers)
+    if lacking(len(headers), count) is not None:
+        return None
     if declared is not None:
         came, expected = declared
         return f"all {expected} declared images are there" if came >= expected else None
+    if count is not None and count.is_still and len(headers) == count.images:
+        return f"all {count.images} images that {count.source} counts are there"
     if arrangement is None:
         return None
     extent = arrangement.positions_mm[-1] - arrangement.positions_mm[0]
@@ -44,6 +59,13 @@ def evidence(
     ):
         return f"{len(arrangement.frames)} evenly spaced slices over {extent:.0f} mm"
     return None
+
+
+def lacking(came: int, count: Count | None) -> str | None:
+    """What to warn of where a source counts more images than came."""
+    if count is None or came >= count.images:
+        return None
+    return f"{came} of {count.images} images that {count.source} counts came: slices are missing"
 
 
 def declared_counts(headers: Sequence[Dataset]) -> tuple[int, int] | None:

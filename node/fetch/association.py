@@ -312,13 +312,14 @@ class PacsSource:
         )
 
     def _refusal(self, code: int) -> str:
-        if code != 0xA801:
+        """Why it does not send, and what to do where that is known."""
+        if self._source.retrieve is Retrieve.GET or code == 0xFE00:
             return _reason(code)
         dicom = self._settings.dicom
-        return (
-            f"{_reason(code)}: make {dicom.ae_title} with this machine's address and port "
-            f"{dicom.port} known to it"
-        )
+        listens = f"{dicom.ae_title} at this machine's address, port {dicom.port}"
+        if code == 0xA801:
+            return f"{_reason(code)}: make {listens}, known to it"
+        return f"{_reason(code)}: does it reach {listens}, and does the node run?"
 
     @property
     def _where(self) -> str:
@@ -542,4 +543,4 @@ def _number(status: Dataset, what: str) -> int:
 
 
 def _reason(code: int) -> str:
-    return f"{_REASONS[code]} (0x{code:04X})" if code in _REASONS else f"status 0x{code:04X}"
+    return f"{_REASONS.get(code, 'it cannot')} (0x{code:04X})"

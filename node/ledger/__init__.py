@@ -12,6 +12,7 @@ from node.ledger.notifying import Notification, NotificationState
 from node.ledger.patience import patiently
 from node.ledger.records import (
     Count,
+    Current,
     Delivery,
     DeliveryState,
     DestinationState,
@@ -39,6 +40,7 @@ __all__ = [
     "Claim",
     "Commitment",
     "Count",
+    "Current",
     "Delivery",
     "DeliveryState",
     "DestinationState",

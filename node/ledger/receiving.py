@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -12,6 +13,7 @@ from node.ledger import schema
 from node.ledger.database import Database
 from node.ledger.prepared import Prepared
 from node.ledger.records import (
+    Current,
     Instance,
     Outcome,
     State,
@@ -37,6 +39,7 @@ _NEWEST_AND_CURRENT = (
         _revision.c.state,
         _instance.c.id.label("instance_id"),
         _instance.c.digest,
+        _instance.c.path,
     )
     .select_from(_revision)
     .outerjoin(
@@ -79,6 +82,13 @@ _GIVEN = (
 )
 
 
+ANY_CONTENT = "any"
+"""Stands for the digest of whatever content counts."""
+
+_NOTHING = (0, 0, None, None, None, None)
+"""What there is of a series without a revision."""
+
+
 @dataclass(frozen=True)
 class _Statements:
     """What is run for every image."""
@@ -92,7 +102,9 @@ class _Statements:
 class Receiving(Database):
     """Instances come in and gather in revisions."""
 
-    def store(self, instance: Instance, quiet_s: float) -> Stored:
+    def store(
+        self, instance: Instance, quiet_s: float, instead_of: str | None = ANY_CONTENT
+    ) -> Stored:
         """Enter an instance that lies in the spool.
 
         A revision that still receives takes it up; past that, a new one begins.
@@ -103,6 +115,8 @@ class Receiving(Database):
         instance : Instance
         quiet_s : float
             When to look at the revision if nothing more is heard, seconds.
+        instead_of : str, optional
+            Digest of the content of the same UID that it may take the place of; None: of none.
         """
         now = self.clock()
         with self._turns, self.engine.begin() as connection:
@@ -110,9 +124,12 @@ class Receiving(Database):
             newest = self._statements.newest_and_current.run(
                 connection, series_id=series_id, instance=instance.sop_instance_uid
             )
-            revision_id, number, state, current, digest = newest or (0, 0, None, None, None)
+            revision_id, number, state, current, digest, path = newest or _NOTHING
             if digest == instance.digest:
                 return Stored(Outcome.DUPLICATE, revision_id)
+            if current is not None and instead_of not in (ANY_CONTENT, digest):
+                unlike = Current(str(digest), Path(str(path)))
+                return Stored(Outcome.UNLIKE, revision_id, unlike)
 
             if state == State.RECEIVING:
                 self._statements.arrived.run(

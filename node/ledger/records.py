@@ -44,6 +44,7 @@ class Outcome(StrEnum):
     NEW = "new"
     DUPLICATE = "duplicate"
     CHANGED = "changed"
+    UNLIKE = "unlike"
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,30 @@ class Instance:
 
 
 @dataclass(frozen=True)
+class Current:
+    """The content of an instance that counts now; `path` is relative to the spool."""
+
+    digest: str
+    path: Path
+
+
+@dataclass(frozen=True)
 class Stored:
     """What became of an instance.
 
     Parameters
     ----------
     outcome : Outcome
+        Unlike: another content of the same UID counts, and nothing was entered.
     revision_id : int
         The revision that it counts for.
+    current : Current, optional
+        The content that it is unlike.
     """
 
     outcome: Outcome
     revision_id: int
+    current: Current | None = None
 
 
 @dataclass(frozen=True)

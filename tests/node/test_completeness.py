@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from ml.frames import read_frames
 from ml.series import arrange
 from node.assemble import wait_until
-from node.assemble.completeness import declared_counts, evidence
+from node.assemble.completeness import declared_counts, evidence, lacking
 from node.headers import SeriesHeaders
-from node.ledger import Revision, State
+from node.ledger import Count, Revision, State
 from node.settings import AssembleSettings
 from tests import ct
 
@@ -57,6 +57,71 @@ def without(*keywords: str) -> Change:
             del image[keyword]
 
     return change
+
+
+# -- what a source counts ------------------------------------------------------
+
+
+def counted(images: int, *, is_still: bool = True) -> Count:
+    return Count(images, "pacs", is_still)
+
+
+def seen_beside(
+    count: Count, positions: Sequence[float], change: Change | None = None
+) -> str | None:
+    found = series(positions, change)
+    return evidence(found.headers, found.arrangement, COVERAGE_MM, count)
+
+
+UNEVEN = [0.0, 1.0, 7.0, 9.0]
+
+
+def test_all_images_that_a_source_counts_are_evidence_whatever_the_positions() -> None:
+    assert seen(UNEVEN) is None
+    assert seen_beside(counted(4), UNEVEN) == "all 4 images that pacs counts are there"
+
+
+def test_a_source_that_counts_more_outweighs_even_spacing_and_what_is_declared() -> None:
+    assert seen(steps(30)) is not None
+    assert seen_beside(counted(31), steps(30)) is None
+    assert seen_beside(counted(5), UNEVEN, setting(ImagesInAcquisition=4)) is None
+
+
+def test_a_count_that_may_still_grow_is_no_evidence() -> None:
+    assert seen_beside(counted(4, is_still=False), UNEVEN) is None
+
+
+def test_a_source_that_counts_fewer_than_came_shows_nothing() -> None:
+    assert seen_beside(counted(3), UNEVEN) is None
+    assert seen_beside(counted(3), steps(30)) == seen(steps(30))
+
+
+def test_what_is_declared_and_did_not_come_outweighs_what_a_source_counts() -> None:
+    assert seen_beside(counted(4), UNEVEN, setting(ImagesInAcquisition=5)) is None
+
+
+def test_images_that_a_source_counts_and_that_did_not_come_are_warned_of() -> None:
+    assert lacking(4, None) is None
+    assert lacking(4, counted(4)) is None
+    assert lacking(3, counted(4)) == ("3 of 4 images that pacs counts came: slices are missing")
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=12, unique=True),
+    st.integers(0, 40),
+    st.booleans(),
+)
+def test_a_count_makes_a_series_whole_only_where_exactly_so_many_came(
+    places: list[int], images: int, is_still: bool
+) -> None:
+    positions = [5.0 * place for place in places]
+    with_count = seen_beside(counted(images, is_still=is_still), positions)
+    if seen(positions) is None and with_count is not None:
+        assert is_still
+        assert images == len(positions)
+    if images > len(positions):
+        assert with_count is None
 
 
 # -- declared counts -----------------------------------------------------------

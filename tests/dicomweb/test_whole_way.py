@@ -1,0 +1,98 @@
+"""The whole way by the web alone: images by WADO-RS, judged, results by STOW-RS, found by QIDO-RS."""
+
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydicom.uid import CTImageStorage
+
+from node.ledger import State
+from tests.certificates import Authority
+from tests.dicomweb.servers import nginx_before
+from tests.e2e.conftest import Series
+from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, running_node
+
+
+@pytest.fixture(scope="module")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("token") / "token"
+    path.touch(0o600)
+    path.write_text("a-token")
+    return path
+
+
+@pytest.fixture(scope="module")
+def node(
+    archive: Orthanc,
+    authority: Authority,
+    token: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Node]:
+    """A node with Orthanc behind TLS and a token, as source and as destination."""
+    folder = tmp_path_factory.mktemp("node")
+    identity = authority.issue("archive")
+    with nginx_before(archive.http_port, folder / "nginx", identity, token_file=token) as port:
+        archive_ = (
+            f'name = "archive"\nurl = "https://127.0.0.1:{port}/dicom-web"\n'
+            f'token_file = "{token}"\ntls_ca = "{authority.certificate}"\n'
+        )
+        more = f"[[sources]]\n{archive_}[[destinations]]\n{archive_}"
+        with running_node(folder, more=more) as running:
+            yield running
+
+
+def ichnode(node: Node, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*ICHNODE, *arguments, "--config", str(node.config)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_series_is_pulled_and_judged_and_its_results_are_stored_beside_it(
+    archive: Orthanc, node: Node, new_series: Callable[..., Series]
+) -> None:
+    series = new_series()
+    for file in series.files:
+        archive.get("/instances", file.read_bytes())
+
+    done = ichnode(node, "fetch", "--study", series.study)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    revision = node.wait_for(series.series, State.DELIVERED)
+    found = archive.get(f"/dicom-web/studies/{series.study}/instances?includefield=00080016")
+    assert found
+    stored = archive.instances_of(series.study)
+    expected = one_set(len(series.files)) + Counter({CTImageStorage: len(series.files)})
+    assert kinds(stored) == expected
+    sent = {result.sop_instance_uid for result in node.ledger.results(revision)}
+    assert sent <= {str(instance.SOPInstanceUID) for instance in stored}
+
+    again = ichnode(node, "fetch", "--study", series.study)
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(node.revisions(series.series)) == 1
+    assert kinds(archive.instances_of(series.study)) == expected
+
+
+def test_the_doctor_finds_the_archive_well_and_knows_what_ails_it(node: Node, token: Path) -> None:
+    done = ichnode(node, "check")
+    assert "dicom-web answers a QIDO-RS" in done.stdout.replace("\n", " ")
+
+    token.write_text("another")
+    try:
+        done = ichnode(node, "check")
+        said = " ".join(done.stdout.split())
+        assert "it answers 401 Unauthorized" in said
+        assert "see user and password_file, or token_file" in said
+        assert done.returncode == 1
+    finally:
+        token.write_text("a-token")
+
+
+def test_secrets_are_in_no_log(node: Node) -> None:
+    assert "a-token" not in node.log.read_text()
