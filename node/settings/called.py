@@ -87,7 +87,7 @@ class Called(TakesTLS, _Address):
     @property
     def question(self) -> str:
         """What it is asked to see whether it answers."""
-        return "C-ECHO" if self.url is None else "QIDO-RS"
+        return "C-ECHO" if self.url is None else "QIDO-RS search"
 
     @property
     def application(self) -> Application:

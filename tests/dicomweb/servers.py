@@ -122,6 +122,8 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
+  client_max_body_size 64m; client_body_buffer_size 64m;  # its workers may not write here
+  proxy_buffering off;
   server {{
     listen 127.0.0.1:{port} ssl;
     ssl_certificate {identity.certificate}; ssl_certificate_key {identity.key};

@@ -1,6 +1,8 @@
-"""The whole way by the web alone: images by WADO-RS, judged, results by STOW-RS, found by QIDO-RS."""
+"""The whole way by DICOMweb alone: images by WADO-RS, judged, results by STOW-RS."""
 
+import json
 import subprocess
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import CTImageStorage
 
+from node.dicomweb import Web
 from node.ledger import State
 from tests.certificates import Authority
 from tests.dicomweb.servers import nginx_before
@@ -43,9 +46,9 @@ def node(
             yield running
 
 
-def ichnode(node: Node, *arguments: str) -> "subprocess.CompletedProcess[str]":
+def ichnode(config: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*ICHNODE, *arguments, "--config", str(node.config)],
+        [*ICHNODE, *arguments, "--config", str(config)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -60,38 +63,51 @@ def test_a_series_is_pulled_and_judged_and_its_results_are_stored_beside_it(
     for file in series.files:
         archive.get("/instances", file.read_bytes())
 
-    done = ichnode(node, "fetch", "--study", series.study)
+    done = ichnode(node.config, "fetch", "--study", series.study)
 
     assert done.returncode == 0, done.stdout + done.stderr
     revision = node.wait_for(series.series, State.DELIVERED)
-    found = archive.get(f"/dicom-web/studies/{series.study}/instances?includefield=00080016")
-    assert found
     stored = archive.instances_of(series.study)
     expected = one_set(len(series.files)) + Counter({CTImageStorage: len(series.files)})
     assert kinds(stored) == expected
     sent = {result.sop_instance_uid for result in node.ledger.results(revision)}
-    assert sent <= {str(instance.SOPInstanceUID) for instance in stored}
+    with Web(node.settings.destinations[0], 5) as web:
+        found = {
+            match.text("SOPInstanceUID")
+            for item in web.series(series.study, {})
+            for match in web.instances(series.study, item.text("SeriesInstanceUID"))
+        }
+    assert sent < found
 
-    again = ichnode(node, "fetch", "--study", series.study)
+    again = ichnode(node.config, "fetch", "--study", series.study)
 
     assert again.returncode == 0, again.stdout + again.stderr
     assert len(node.revisions(series.series)) == 1
     assert kinds(archive.instances_of(series.study)) == expected
 
 
-def test_the_doctor_finds_the_archive_well_and_knows_what_ails_it(node: Node, token: Path) -> None:
-    done = ichnode(node, "check")
-    assert "dicom-web answers a QIDO-RS" in done.stdout.replace("\n", " ")
+def test_the_doctor_tells_an_archive_that_is_well_from_one_that_is_not(
+    node: Node, secret: Callable[[str], Path], tmp_path: Path
+) -> None:
+    config = tmp_path / "check.toml"
+    [destination] = tomllib.loads(node.config.read_text())["destinations"]
+    tables = [destination, {**destination, "name": "ill", "token_file": str(secret("old"))}]
+    lines = [
+        f"{key} = {json.dumps(value)}"
+        for table in tables
+        for key, value in [("[[destinations]]", ""), *table.items()]
+    ]
+    text = "\n".join(lines).replace('[[destinations]] = ""', "[[destinations]]")
+    config.write_text(f'home = "{tmp_path}"\n{text}\n')
 
-    token.write_text("another")
-    try:
-        done = ichnode(node, "check")
-        said = " ".join(done.stdout.split())
-        assert "it answers 401 Unauthorized" in said
-        assert "see user and password_file, or token_file" in said
-        assert done.returncode == 1
-    finally:
-        token.write_text("a-token")
+    done = ichnode(config, "check", "--json")
+
+    found = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert found["destination archive"]["health"] == "good"
+    assert found["destination archive"]["text"].endswith("/dicom-web answers a QIDO-RS search")
+    assert found["destination ill"]["health"] == "bad"
+    assert found["destination ill"]["text"].endswith("it answers 401 Unauthorized")
+    assert found["destination ill"]["cure"] == "see user and password_file, or token_file"
 
 
 def test_secrets_are_in_no_log(node: Node) -> None:
