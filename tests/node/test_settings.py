@@ -40,6 +40,8 @@ host = "127.0.0.1"
 port = 8042
 """
 
+WEB = '[[destinations]]\nname = "a"\nurl = "{}"\n'
+USER = 'user = "{}"\npassword_file = "p"\n'
 DESTINATION = '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 104\n'
 
 
@@ -110,6 +112,15 @@ def test_the_environment_goes_before_the_file_and_leaves_the_rest(
     settings = load(SAMPLE.replace('"ICHNODE"', '"MINE"'), tmp_path)
     assert settings.home == tmp_path / "there"
     assert (settings.dicom.port, settings.dicom.ae_title) == (104, "MINE")
+
+
+def test_a_destination_may_be_a_web_server(tmp_path: Path) -> None:
+    text = WEB.format("https://pacs.example:8443/dicom-web/") + 'tls_ca = "/etc/ca.pem"'
+    [pacs] = load(text, tmp_path).destinations
+    assert (pacs.url, pacs.tls) == ("https://pacs.example:8443/dicom-web", True)
+    assert (pacs.where, pacs.address) == (pacs.url, ("pacs.example", 8443))
+    [near] = load(WEB.format("http://localhost") + USER.format("a"), tmp_path).destinations
+    assert (near.tls, near.address) == (False, ("localhost", 80))
 
 
 def test_destinations_come_as_json_in_the_environment(
@@ -209,6 +220,25 @@ def test_variables_of_others_are_none_of_its_business(
         (DESTINATION.replace('"h"', '""'), ("destinations.0.host", "got ''")),
         (DESTINATION.replace('name = "a"', 'name = "../a"'), ("destinations.0.name", "'../a'")),
         (DESTINATION * 2, ("destinations", "takes each name once")),
+        (DESTINATION + 'url = "https://h"', ("takes ae_title, host and port, or url, not both",)),
+        ('[[destinations]]\nname = "a"', ("takes ae_title, host and port, or url",)),
+        (WEB.format("ftp://h"), ("destinations.0.url", "got 'ftp://h'", "takes https://host/path")),
+        (WEB.format("https://h:x"), ("destinations.0.url", "takes https://host/path")),
+        (WEB.format("https:///p"), ("destinations.0.url", "takes https://host/path")),
+        (WEB.format("https://h/p?q=1"), ("destinations.0.url", "and no more")),
+        (WEB.format("https://h/a b"), ("destinations.0.url", "takes https://host/path")),
+        (WEB.format("https://me:hunter2@h"), ("got 'https://me:***@h'", "user and password_file")),
+        (WEB.format("https://h") + 'user = "a"', ("takes user and password_file together",)),
+        (WEB.format("https://h") + USER.format("a:b"), ("destinations.0.user", "a colon")),
+        (
+            WEB.format("https://h") + USER.format("a") + 'token_file = "t"',
+            ("takes user and password_file, or token_file, not both",),
+        ),
+        (WEB.format("http://h") + 'token_file = "t"', ("takes https:// in url where there is",)),
+        (DESTINATION + 'token_file = "t"', ("takes url where there is a password or a token",)),
+        (WEB.format("http://h") + "tls = true", ("takes https:// in url with tls = true",)),
+        (WEB.format("https://h") + "tls = false", ("takes https:// in url with tls = true",)),
+        (WEB.format("https://h") + "commit = true", ("DICOMweb has no such service",)),
     ],
 )
 def test_a_bad_key_is_named_with_what_it_got_and_what_it_takes(
