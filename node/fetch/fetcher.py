@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -123,7 +123,7 @@ class Fetcher:
                 odd += 1
                 continue
             seen.add(uids)
-            yield found
+            yield self._counted(found)
         if odd:
             log.warning(
                 "source %s: %d series that it answers are there twice, have no UIDs or were not "
@@ -131,6 +131,13 @@ class Fetcher:
                 self._rules.name,
                 odd,
             )
+
+    def _counted(self, found: FoundSeries) -> FoundSeries:
+        """A series with its images counted one by one, where the source does not."""
+        if found.images is not None or self.why_not(found) is not None:
+            return found
+        told = self._source.instances(found)
+        return found if told is None else replace(found, images=len(told))
 
     def why_not(self, found: FoundSeries) -> str | None:
         """Why a series is not one to fetch; None if it is."""

@@ -177,13 +177,13 @@ class Fetching(Database):
                 )
                 .returning(_fetch.c.source)
             )
-            sources = set(found.scalars().all())
+            sources = found.scalars().all()
             connection.execute(
                 sa.update(_source)
-                .where(_source.c.name.in_(sources))
+                .where(_source.c.name.in_(set(sources)))
                 .values(rests_until=None, failures=0)
             )
-        return found.rowcount
+        return len(sources)
 
     def expect(self, study: str, series: str, count: Count) -> None:
         """Note how many images a source counts: whoever brings them, so many are waited for."""

@@ -93,7 +93,7 @@ class Filling:
         states = (State.RECEIVING, State.READY, State.ANALYZING, State.REPORTED, State.DELIVERED)
         state = " ".join(f"WHEN {k} THEN '{name}'" for k, name in enumerate(states, 1))
         return [
-            _insert("series", self.series, 1, f"i, {study}, {series}"),
+            _insert("series", self.series, 1, f"i, {study}, {series}, NULL, NULL, NULL"),
             _insert(
                 "revision",
                 self.series,

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from node.ledger import (
     ENDED,
+    Count,
+    FetchState,
     Instance,
     Kept,
     Ledger,
@@ -30,13 +32,14 @@ from tests.conftest import Clock
 NAMES = ["pacs", "archive"]
 GROWING = {
     *("series", "revision", "instance", "event", "result", "delivery"),
-    *("commitment", "commitment_transaction", "owed_report", "notification"),
+    *("commitment", "commitment_transaction", "owed_report", "notification", "fetch"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
     *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
     *("event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
+    *("fetch_due", "fetch_given_up"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -318,6 +321,40 @@ def count(ledger: Ledger, clock: Clock) -> None:
     assert ledger.arrivals(images - 3, [images - 5], 1000)
 
 
+def fetch(ledger: Ledger) -> None:
+    """What pollers, `ichnode fetch` and those who look ask of the ledger."""
+    revision = receive(ledger)
+    uids = revision.study_instance_uid, revision.series_instance_uid
+    with ledger.engine.begin() as connection:  # what was fetched long ago
+        series = "SELECT study_instance_uid, series_instance_uid FROM series"
+        connection.execute(
+            sa.text(
+                "INSERT INTO fetch (source, study_instance_uid, series_instance_uid, state, still, "
+                "attempts, version, updated_at) SELECT 'pacs', s.study_instance_uid, "
+                f"s.series_instance_uid, 'fetched', 0, 0, 0, 1 FROM ({series}) s"
+            )
+        )
+        connection.execute(sa.text("DELETE FROM fetch WHERE series_instance_uid = '1.2.3'"))
+    wanted = {"state": FetchState.WANTED, "counted": 3, "next_try_at": ledger.clock()}
+    ledger.enter_fetches("pacs", [(*uids, wanted)])
+    assert ledger.begin_poll("pacs", 60)
+    (row,) = ledger.fetches("pacs", [revision.series_instance_uid])
+    assert ledger.due_fetches("pacs") == [row]
+    claimed = ledger.claim_fetch(row, 3, 30)
+    assert claimed is not None
+    assert ledger.extend_fetch(claimed, 30)
+    ledger.expect(*uids, Count(3, "pacs", is_still=True))
+    assert ledger.held(*uids).instances
+    assert ledger.end_fetch(claimed, FetchState.FAILED, "nothing came")
+    assert ledger.given_up_fetches()
+    ledger.source_rests("pacs", 1, ledger.clock() + 60, "away")
+    assert ledger.is_resting("pacs")
+    assert [(s.waiting, s.given_up) for s in ledger.sources()] == [(0, 1)]
+    assert ledger.find_fetches(revision.study_instance_uid)
+    assert ledger.retry_fetches(revision.study_instance_uid) == 1
+    ledger.retry_fetches()
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -331,6 +368,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
     "tell": lambda ledger, _: tell(ledger),
+    "fetch": lambda ledger, _: fetch(ledger),
 }
 
 
