@@ -49,21 +49,22 @@ def reach(ae_title: str, peer: Destination) -> None:
     ReachError
         If it does not answer with Success.
     """
-    _connect(peer)
     if peer.is_web:
         search(peer)
     else:
+        _connect(peer)
         _echo(ae_title, peer)
 
 
 def search(server: Called) -> None:
-    """See whether a DICOMweb server answers a search.
+    """Send a search to a DICOMweb server.
 
     Raises
     ------
     ReachError
-        If it does not.
+        If it does not answer it.
     """
+    _connect(server)
     try:
         with Web(server, ECHO_TIMEOUT_S) as web:
             web.probe()
@@ -84,7 +85,7 @@ def _one_sided(server: Called) -> ReachError:
     )
 
 
-def _connect(peer: Destination) -> None:
+def _connect(peer: Called) -> None:
     host, port = peer.address
     try:
         socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

@@ -13,7 +13,7 @@ from pathlib import Path
 from ml.errors import IchnodeError, first_line
 from node.check.finding import Finding, Health
 from node.disk import Disk, Fullness
-from node.settings import Destination, Settings
+from node.settings import Destination, Settings, SourceSettings
 
 ECHO_TIMEOUT_S = 5.0
 SOON = timedelta(days=30)
@@ -77,6 +77,9 @@ def check(settings: Settings) -> Iterator[Finding]:
                 f"{ae_title} is no peer: its storage commitment reports are rejected",
                 f'add a [[peers]] table with ae_title = "{ae_title}"',
             )
+    for source in settings.sources:
+        if source.is_web:
+            yield _guarded(f"source {source.name}", partial(_web_source, source))
     yield from _notify_rules(settings)
 
 
@@ -287,3 +290,14 @@ def _destination(settings: Settings, peer: Destination) -> Finding:
     except ReachError as error:
         return Finding(subject, Health.BAD, f"{peer.where}: {error}", error.cure)
     return Finding(subject, Health.GOOD, f"{peer.where} answers a {peer.question}")
+
+
+def _web_source(source: SourceSettings) -> Finding:
+    from node.reach import ReachError, search
+
+    subject = f"source {source.name}"
+    try:
+        search(source)
+    except ReachError as error:
+        return Finding(subject, Health.BAD, f"{source.where}: {error}", error.cure)
+    return Finding(subject, Health.GOOD, f"{source.where} answers a {source.question}")

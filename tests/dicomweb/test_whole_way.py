@@ -91,20 +91,20 @@ def test_the_doctor_tells_an_archive_that_is_well_from_one_that_is_not(
 ) -> None:
     config = tmp_path / "check.toml"
     [destination] = tomllib.loads(node.config.read_text())["destinations"]
-    tables = [destination, {**destination, "name": "ill", "token_file": str(secret("old"))}]
-    lines = [
-        f"{key} = {json.dumps(value)}"
-        for table in tables
-        for key, value in [("[[destinations]]", ""), *table.items()]
-    ]
-    text = "\n".join(lines).replace('[[destinations]] = ""', "[[destinations]]")
-    config.write_text(f'home = "{tmp_path}"\n{text}\n')
+    ill = {**destination, "name": "ill", "token_file": str(secret("old"))}
+    tables = [("destinations", destination), ("destinations", ill), ("sources", destination)]
+    text = "".join(
+        f"[[{name}]]\n" + "".join(f"{key} = {json.dumps(table[key])}\n" for key in table)
+        for name, table in tables
+    )
+    config.write_text(f'home = "{tmp_path}"\n{text}')
 
     done = ichnode(config, "check", "--json")
 
     found = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert found["destination archive"]["health"] == "good"
     assert found["destination archive"]["text"].endswith("/dicom-web answers a QIDO-RS search")
+    assert found["source archive"]["text"].endswith("/dicom-web answers a QIDO-RS search")
     assert found["destination ill"]["health"] == "bad"
     assert found["destination ill"]["text"].endswith("it answers 401 Unauthorized")
     assert found["destination ill"]["cure"] == "see user and password_file, or token_file"
