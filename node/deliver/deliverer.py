@@ -118,6 +118,9 @@ class Deliverer:
                         noting.add(delivery, remark)
                         stored.append(failed.pop())
                         yield delivery
+        except DeliveryError as error:
+            failed.extend(error.unanswered)
+            raise
         finally:
             if stored or failed:
                 self.auditor.instances_sent(peer, stored, failed)

@@ -152,7 +152,7 @@ class StowSender:
         if is_error and len(paths) == 1:
             self._errors_in_a_row += 1
         if error.status not in _OF_AN_OBJECT and (not is_error or self._errors_in_a_row > 1):
-            raise DeliveryError(what, error.after_s) from error
+            raise DeliveryError(what, error.after_s, paths[1:]) from error
         if len(paths) > 1:
             self._alone.update(paths)
         else:

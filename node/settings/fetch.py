@@ -52,6 +52,12 @@ class SourceSettings(Called):
     )
 
     @model_validator(mode="after")
+    def _retrieves_by_its_own_means(self) -> Self:
+        if self.url is not None and "retrieve" in self.model_fields_set:
+            raise ValueError("takes ae_title, host and port where there is retrieve")
+        return self
+
+    @model_validator(mode="after")
     def _is_a_range(self) -> Self:
         if self.min_images > self.max_images:
             raise ValueError("takes min_images that is not above max_images")

@@ -15,7 +15,7 @@ from node.audit import Auditor
 from node.deliver import Deliverer, stow
 from node.dicomweb.multipart import kind_and_boundary, take_apart
 from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
-from node.settings import Settings
+from node.settings import Destination, Settings
 from node.spool import Spool
 from tests.certificates import Authority
 from tests.conftest import Clock
@@ -540,6 +540,30 @@ def test_a_server_that_hangs_up_gets_the_same_again(
     assert deliver(ledger, spool, told.url) == 4
     assert set(pacs.stored) == set(uids(ledger, revision))
     assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+def test_the_audit_trail_tells_what_went_and_was_not_answered_for(
+    told: Told,
+    pacs: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Reported,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stow, "MOST_TOGETHER", 2)
+    revision = reported(objects=5)
+    pacs.before = lambda _: Answer(503) if len(pacs.requests) > 1 else None
+    records: list[tuple[list[Path], list[Path]]] = []
+
+    def record(_: Auditor, __: Destination, stored: list[Path], failed: list[Path]) -> None:
+        records.append((stored, failed))
+
+    monkeypatch.setattr(Auditor, "instances_sent", record)
+
+    deliver(ledger, spool, told.url)
+
+    went = paths(ledger, spool, revision)
+    assert records == [(went[:2], went[2:4])]
 
 
 def test_what_was_stored_before_the_server_fell_ill_is_noted(

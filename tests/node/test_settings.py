@@ -238,6 +238,10 @@ def test_variables_of_others_are_none_of_its_business(
         (DESTINATION + 'token_file = "t"', ("takes url where there is a password or a token",)),
         (WEB.format("http://h") + "tls = true", ("takes https:// in url with tls = true",)),
         (WEB.format("https://h") + "tls = false", ("takes https:// in url with tls = true",)),
+        (
+            WEB.format("https://h").replace("destinations", "sources") + 'retrieve = "get"',
+            ("sources.0", "takes ae_title, host and port where there is retrieve"),
+        ),
         (WEB.format("https://h") + "commit = true", ("DICOMweb has no such service",)),
     ],
 )
