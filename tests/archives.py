@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -86,6 +87,8 @@ class BadArchive:
     """Called before each image that it gives."""
     asked: list[str] = field(default_factory=list)
     """Levels of what was asked for."""
+    keys: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Tags of what is asked of each level."""
     retrievals: int = 0
 
     @classmethod
@@ -98,6 +101,8 @@ class BadArchive:
         asked = event.identifier
         level = str(asked.QueryRetrieveLevel)
         self.asked.append(level)
+        tags = [element.tag for element in asked if element.keyword != "QueryRetrieveLevel"]
+        self.keys[level] = [(f"{tag.group:04X}", f"{tag.element:04X}") for tag in tags]
         if self.find_status is not None or (level == "IMAGE" and not self.tells_images):
             yield self.find_status or 0xA900, None
             return
@@ -106,6 +111,7 @@ class BadArchive:
 
     def _answers(self, asked: Dataset, level: str) -> list[Dataset]:
         unique = f"{'SOP' if level == 'IMAGE' else level.title()}InstanceUID"
+        counts = Counter(str(image.get(unique)) for image in self.images)
         found: dict[str, Dataset] = {}
         for image in self._matching(asked):
             answer = Dataset()
@@ -113,8 +119,7 @@ class BadArchive:
             for element in asked:
                 if element.keyword in image:
                     answer[element.tag] = image[element.tag]
-            alike = [i for i in self.images if i.get(unique) == image.get(unique)]
-            count = len(alike) if self.counted is None else self.counted
+            count = counts[str(image.get(unique))] if self.counted is None else self.counted
             if "NumberOfSeriesRelatedInstances" in asked:
                 answer.NumberOfSeriesRelatedInstances = str(count)
             if "NumberOfStudyRelatedInstances" in asked:
@@ -135,7 +140,7 @@ class BadArchive:
         """Answer a C-GET."""
         self.retrievals += 1
         if self.retrieve_status is not None:
-            yield 0
+            yield 1
             yield self.retrieve_status, None
             return
         images = list(self.gives(self._matching(event.identifier)))
@@ -154,7 +159,7 @@ class BadArchive:
 
 
 @contextmanager
-def running(archive: BadArchive) -> Iterator[BadArchive]:
+def running(archive: BadArchive, *handlers: evt.EventHandlerType) -> Iterator[BadArchive]:
     """Let an archive answer."""
     ae = AE("ARCHIVE")
     for model in (FIND, MOVE, GET):
@@ -168,6 +173,7 @@ def running(archive: BadArchive) -> Iterator[BadArchive]:
             (evt.EVT_C_FIND, archive.find),
             (evt.EVT_C_GET, archive.get),
             (evt.EVT_C_MOVE, archive.move),
+            *handlers,
         ],
     )
     try:

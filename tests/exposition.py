@@ -29,6 +29,7 @@ def everything(home: Path) -> list[Metric]:
     settings = Settings(
         home=home,
         destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
+        sources=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
         notify=[{"name": "team", "to": "https://hooks.example/"}],
     )
     broker = EmbeddedBroker(home)
@@ -39,6 +40,7 @@ def everything(home: Path) -> list[Metric]:
     background._folders.value = (Folder("spool", 1, 1, datetime.now(UTC)),)
     ledger = open_ledger(settings.ledger_url)
     ledger.store(Instance("1.2", "1.2.3", "1.2.3.4", CT, "a" * 64, Path("x"), "CT1"), 30)
+    ledger.source_answers("pacs")
     text = Metrics(settings, ledger, background).exposition().decode()
     ledger.close()
     end_process(process, 10)

@@ -13,7 +13,8 @@ from pathlib import Path
 from ml.errors import IchnodeError, first_line
 from node.check.finding import Finding, Health
 from node.disk import Disk, Fullness
-from node.settings import Destination, Settings, SourceSettings
+from node.errors import SourceError
+from node.settings import Destination, Retrieve, Settings, SourceSettings
 
 ECHO_TIMEOUT_S = 5.0
 SOON = timedelta(days=30)
@@ -80,7 +81,43 @@ def check(settings: Settings) -> Iterator[Finding]:
     for source in settings.sources:
         if source.is_web:
             yield _guarded(f"source {source.name}", partial(_web_source, source))
+        else:
+            yield from _source(settings, source)
     yield from _notify_rules(settings)
+
+
+def _source(settings: Settings, source: SourceSettings) -> Iterator[Finding]:
+    """Ask a source for a study that nobody has: it has to answer that."""
+    from pydicom.uid import generate_uid
+
+    from node.fetch import Query, open_source
+
+    subject = f"source {source.name}"
+    nobodys = Query(study_instance_uid=generate_uid(prefix=None))
+    try:
+        found = list(open_source(settings, source).find(nobodys))
+    except SourceError as error:
+        yield Finding(
+            subject,
+            Health.BAD,
+            first_line(error),
+            f"is it up? does it know {settings.dicom.ae_title} with this machine's address, and "
+            "does it answer questions?",
+        )
+        return
+    if found:
+        text = f"{source.where} answers with series that it was not asked for"
+        yield Finding(subject, Health.BAD, text, "is that its port for Query/Retrieve?")
+        return
+    yield Finding(subject, Health.GOOD, f"{source.where} answers a C-FIND")
+    sends_here = source.retrieve is Retrieve.MOVE and source.ae_title is not None
+    if sends_here and settings.peers and settings.peer(source.ae_title or "") is None:
+        yield Finding(
+            f"retrieval from {source.name}",
+            Health.BAD,
+            f"{source.ae_title} is no peer: what it sends by C-MOVE is rejected",
+            f'add a [[peers]] table with ae_title = "{source.ae_title}", or set retrieve = "get"',
+        )
 
 
 def _notify_rules(settings: Settings) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ Store transaction: DICOM PS3.18, 10.5. Failure Reasons: PS3.18, I.2.2.
 
 from collections.abc import Sequence
 from http import HTTPStatus
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ class _File(NamedTuple):
     """An object to store."""
 
     path: Path
+    content: bytes
     study: str
     series: str
     uid: str
@@ -121,15 +123,19 @@ class StowSender:
 
     def _store(self, paths: Sequence[Path]) -> None:
         """Send one request, and note what comes of each object in it."""
+        files: list[_File] = []
+        for path in paths:
+            try:
+                files.append(_read(path))
+            except (OSError, LookupError, InvalidDicomError) as error:
+                what = f"{path.name} cannot be sent: {first_line(error)}"
+                self._outcomes[path] = NotTakenError(what)
+        if not files:
+            return
         try:
-            files = [_read(path) for path in paths]
-            contents = [path.read_bytes() for path in paths]
-        except (OSError, AttributeError, InvalidDicomError) as error:
-            raise DeliveryError(f"{paths[0].name} cannot be sent: {first_line(error)}") from error
-        try:
-            answer = self._web.store(contents)
+            answer = self._web.store([file.content for file in files])
         except DICOMwebError as error:
-            self._refused(paths, error)
+            self._refused([file.path for file in files], error)
             return
         self._errors_in_a_row = 0
         for file in files:
@@ -194,6 +200,7 @@ def _size(path: Path) -> int:
 
 
 def _read(path: Path) -> _File:
+    content = path.read_bytes()
     keywords = ["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=keywords)
-    return _File(path, *(str(header[keyword].value) for keyword in keywords))
+    header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=keywords)
+    return _File(path, content, *(str(header[keyword].value) for keyword in keywords))

@@ -8,7 +8,7 @@ C.4.3.1.4. Roles of who gets instances back by C-GET: PS3.7, D.3.3.4.
 
 import logging
 import queue
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -52,6 +52,19 @@ GET = StudyRootQueryRetrieveInformationModelGet
 
 TRANSFER_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 """Of questions and answers."""
+
+KEYS = {
+    "STUDY": (
+        *("StudyInstanceUID", "AccessionNumber", "StudyDate", "ModalitiesInStudy"),
+        *("StudyTime", "StudyDescription", "NumberOfStudyRelatedInstances"),
+    ),
+    "SERIES": (
+        *("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesDescription"),
+        *("ProtocolName", "BodyPartExamined", "NumberOfSeriesRelatedInstances"),
+    ),
+    "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"),
+}
+"""What is asked of each level; an answer need not have more than the UIDs (PS3.4, C.6.2.1)."""
 
 MOST_ANSWERS = 20_000
 """To one question: a source that gives more is not believed."""
@@ -108,25 +121,14 @@ class PacsSource:
         self, query: Query, is_settled: Callable[[FoundStudy], bool] = nothing_is_settled
     ) -> Iterator[FoundSeries]:
         """Ask for studies, then for the series of each: see `Source.find`."""
-        with self._calling(_contexts(FIND)) as association:
+        with self._calling(FIND) as association:
             for study in self._studies(association, query):
                 told = as_count(text(study, "NumberOfStudyRelatedInstances"))
                 if not is_settled(FoundStudy(text(study, "StudyInstanceUID"), told)):
                     yield from self._series(association, study, query.modality)
 
     def _studies(self, association: Association, query: Query) -> list[Dataset]:
-        question = _question(
-            "STUDY",
-            **{
-                "StudyInstanceUID": "",
-                "AccessionNumber": "",
-                "StudyDate": "",
-                "StudyTime": "",
-                "StudyDescription": "",
-                "NumberOfStudyRelatedInstances": "",
-                **query.told(),
-            },
-        )
+        question = _question("STUDY", **query.told())
         try:
             answers = self._ask(association, question)
         except _RefusedQuestion:  # the one key that not every peer knows (PS3.4, table C.6-5)
@@ -150,16 +152,7 @@ class PacsSource:
         self, association: Association, study: Dataset, modality: str
     ) -> Iterator[FoundSeries]:
         uid = text(study, "StudyInstanceUID")
-        question = _question(
-            "SERIES",
-            StudyInstanceUID=uid,
-            SeriesInstanceUID="",
-            Modality=modality,
-            SeriesDescription="",
-            ProtocolName="",
-            BodyPartExamined="",
-            NumberOfSeriesRelatedInstances="",
-        )
+        question = _question("SERIES", StudyInstanceUID=uid, Modality=modality)
         for answer in self._ask(association, question):
             yield FoundSeries(
                 text(answer, "StudyInstanceUID") or uid,
@@ -181,10 +174,8 @@ class PacsSource:
             "IMAGE",
             StudyInstanceUID=found.study_instance_uid,
             SeriesInstanceUID=found.series_instance_uid,
-            SOPInstanceUID="",
-            SOPClassUID="",
         )
-        with self._calling(_contexts(FIND)) as association:
+        with self._calling(FIND) as association:
             try:
                 answers = self._ask(association, question)
             except _RefusedQuestion:
@@ -231,11 +222,10 @@ class PacsSource:
 
     def fetch(self, found: FoundSeries, batch: Batch, progress: Callable[[int], None]) -> Fetched:
         """Have a series sent: see `Source.fetch`."""
-        wanted = _question(
-            "SERIES",
-            StudyInstanceUID=found.study_instance_uid,
-            SeriesInstanceUID=found.series_instance_uid,
-        )
+        wanted = Dataset()
+        wanted.QueryRetrieveLevel = "SERIES"
+        wanted.StudyInstanceUID = found.study_instance_uid
+        wanted.SeriesInstanceUID = found.series_instance_uid
         if self._source.retrieve is Retrieve.MOVE:
             return self._move(wanted, found, progress)
         return self._get(wanted, found, batch, progress)
@@ -245,7 +235,7 @@ class PacsSource:
     ) -> Fetched:
         silence_s = MOVE_S_PER_IMAGE * (found.images or UNCOUNTED)
         title = self._settings.dicom.ae_title
-        with self._calling(_contexts(MOVE), silence_s) as association:
+        with self._calling(MOVE, silence_s) as association:
             end, code = self._suboperations(
                 lambda: association.send_c_move(wanted, title, MOVE), progress
             )
@@ -253,7 +243,7 @@ class PacsSource:
         failed = _number(end, "Failed")
         if code not in (_SUCCESS, _SOME_FAILED):
             raise NotFetchedError(f"{self._where} refuses a C-MOVE: {self._refusal(code)}")
-        return Fetched(given, failed, self._remarks(end))
+        return Fetched(given, failed, self._remarks(end), is_elsewhere=True)
 
     def _get(
         self,
@@ -263,13 +253,7 @@ class PacsSource:
         progress: Callable[[int], None],
     ) -> Fetched:
         taking = _Taking(found, batch, progress)
-        syntaxes = transfer_syntaxes()
-        contexts = [
-            *_contexts(GET),
-            # A context each: the peer may have an image in any of them.
-            *((sop_class, syntax) for sop_class in STORAGE_CLASSES for syntax in syntaxes),
-        ]
-        with self._calling(contexts, taking=taking) as association:
+        with self._calling(GET, taking=taking) as association:
             try:
                 end, code = self._suboperations(
                     lambda: association.send_c_get(wanted, GET), lambda _: None
@@ -328,7 +312,7 @@ class PacsSource:
     @contextmanager
     def _calling(
         self,
-        contexts: Iterable[tuple[str, str]],
+        service: str,
         silence_s: float = 0.0,
         taking: "_Taking | None" = None,
     ) -> Iterator[Association]:
@@ -344,7 +328,7 @@ class PacsSource:
         ae.connection_timeout = ae.acse_timeout = timeout_s
         ae.dimse_timeout = timeout_s + silence_s
         ae.network_timeout = None  # what is waited for is an answer
-        for abstract, syntax in (proposed := list(contexts)):
+        for abstract, syntax in contexts_of(service):
             ae.add_requested_context(UID(abstract), UID(syntax))
         longest = dicom.max_instance_mb * 1024**2
 
@@ -377,7 +361,6 @@ class PacsSource:
         if not association.is_established:
             what = "rejects the association" if association.is_rejected else "does not answer"
             raise SourceError(f"{self._where} {what}")
-        service = proposed[0][0]
         if service not in {c.abstract_syntax for c in association.accepted_contexts}:
             association.release()
             raise SourceError(f"{self._where} does not accept {UID(service).name}")
@@ -446,7 +429,8 @@ class _Taking:
     def _stop(self, event: evt.Event, error: Exception) -> int:
         """End the fetch: the next image would fare no better."""
         self._stopped = error
-        event.assoc.dul.event_queue.put("Evt15")  # A-ABORT (PS3.8, 9.2)
+        messages: Any = event.assoc.dimse
+        messages.give_up("Evt15")  # A-ABORT (PS3.8, 9.2)
         return Status.OUT_OF_RESOURCES
 
     def raise_if_stopped(self) -> None:
@@ -489,9 +473,14 @@ class _Bounded(DIMSEServiceProvider):
         self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
         if self._length > self._longest or self.msg_queue.qsize() > self._most:
             self.message = None
-            self.dul.event_queue.put("Evt19")  # as pynetdicom does at an invalid message
+            self.give_up("Evt19")  # as pynetdicom does at an invalid message
             return
         super().receive_primitive(primitive)
+
+    def give_up(self, event: str) -> None:
+        """End the association by an event of its state machine; who waits need not any more."""
+        self.dul.event_queue.put(event)
+        self.msg_queue.put((None, None))
 
 
 def _guarded(
@@ -510,16 +499,22 @@ def _guarded(
         raise SourceError(f"{where} has ended the association: {first_line(error)}") from error
 
 
-def _contexts(service: str) -> list[tuple[str, str]]:
-    return [(service, str(syntax)) for syntax in TRANSFER_SYNTAXES]
+def contexts_of(service: str) -> list[tuple[str, str]]:
+    """Abstract and transfer syntaxes that are proposed for a service of Query/Retrieve."""
+    own = [(service, str(syntax)) for syntax in TRANSFER_SYNTAXES]
+    if service != GET:
+        return own
+    # A context each: the peer may have an image in any of them.
+    syntaxes = transfer_syntaxes()
+    return own + [(str(c), str(syntax)) for c in STORAGE_CLASSES for syntax in syntaxes]
 
 
-def _question(level: str, **keys: str) -> Dataset:
+def _question(level: str, **given: str) -> Dataset:
     """An identifier: what is asked for, and what is to be told of it (PS3.4, C.4.1.1.3)."""
     question = Dataset()
     question.QueryRetrieveLevel = level
-    for keyword, value in keys.items():
-        setattr(question, keyword, value)
+    for keyword in KEYS[level]:
+        setattr(question, keyword, given.get(keyword, ""))
     return question
 
 

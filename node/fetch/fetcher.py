@@ -29,7 +29,7 @@ LEASE_S = 30.0
 """Who fetches and was silent for this long is taken for dead, seconds."""
 
 ARRIVAL_S = 10.0
-"""What a source says it has sent is waited for so long after the last image that came."""
+"""What a source says it has sent is waited for so long at most after the last image that came."""
 
 LOOK_S = 0.2
 """Between two looks whether it has come."""
@@ -317,11 +317,14 @@ class Fetcher:
     def _await(self, row: Fetch, counted: int | None, fetched: Fetched, before: int) -> Held:
         """Wait for what a source has sent elsewhere, as long as more comes."""
         held = self._held(row)
+        if not fetched.is_elsewhere:
+            return held
+        arrival_s = min(ARRIVAL_S, self._settings.assemble.quiet_s)
         wanted = before + fetched.given
         if counted is not None:
             wanted = min(counted, wanted) if fetched.failed else counted
         last = time.monotonic()
-        while len(held.instances) < wanted and time.monotonic() - last < ARRIVAL_S:
+        while len(held.instances) < wanted and time.monotonic() - last < arrival_s:
             self._pause(LOOK_S)
             had, held = held, self._held(row)
             if len(held.instances) > len(had.instances):

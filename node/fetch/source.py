@@ -101,11 +101,14 @@ class Fetched:
         Instances that it could not give, or that the node did not take.
     remarks : tuple of str
         What a person has to know of it; nothing out of a dataset.
+    is_elsewhere : bool
+        Whether it sends to the node's own port, so that something may be on its way still.
     """
 
     given: int
     failed: int = 0
     remarks: tuple[str, ...] = ()
+    is_elsewhere: bool = False
 
 
 def nothing_is_settled(_study: FoundStudy) -> bool:

@@ -366,14 +366,14 @@ class SourceState:
     """
 
     name: str
-    waiting: int
-    given_up: int
-    polled_at: datetime | None
-    answered_at: datetime | None
-    failures: int
-    rests_until: datetime | None
-    detail: str | None
-    fetched: int
-    known: int
-    failed: int
-    images: int
+    waiting: int = 0
+    given_up: int = 0
+    polled_at: datetime | None = None
+    answered_at: datetime | None = None
+    failures: int = 0
+    rests_until: datetime | None = None
+    detail: str | None = None
+    fetched: int = 0
+    known: int = 0
+    failed: int = 0
+    images: int = 0

@@ -24,7 +24,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.health import ready
 from node.hints import Queue
-from node.ledger import DestinationState, Ledger, Notification, NotificationState, State
+from node.ledger import (
+    DestinationState,
+    Ledger,
+    Notification,
+    NotificationState,
+    SourceState,
+    State,
+)
 from node.metrics.following import Counts, Histogram
 from node.settings import Settings
 from node.spool import Spool
@@ -35,6 +42,7 @@ from node.vitals import (
     look_at_destinations,
     look_at_disk,
     look_at_model,
+    look_at_sources,
 )
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -188,6 +196,7 @@ class Metrics(Collector):
             "queue",
         )
         yield from _of_destinations(destinations)
+        yield from _of_sources(look_at_sources(self._settings, self._ledger))
         rules = [rule.name for rule in self._settings.notify]
         yield from _of_notifications(rules, self._ledger.untaken_notifications())
         last = self._ledger.last_received()
@@ -227,6 +236,59 @@ def _of_destinations(destinations: Iterable[DestinationState]) -> Iterator[Metri
         "How often in a row a destination could not be sent to.",
         {name: destination.failures for name, destination in by_name.items()},
         "destination",
+    )
+
+
+def _of_sources(sources: Iterable[SourceState]) -> Iterator[Metric]:
+    by_name = {(source.name,): source for source in sources}
+    yield _gauge(
+        "fetch_waiting",
+        "Series that are to be fetched from a source.",
+        {name: source.waiting for name, source in by_name.items()},
+        "source",
+    )
+    yield _gauge(
+        "fetch_given_up",
+        "Series that are not fetched from a source any more until `ichnode retry`.",
+        {name: source.given_up for name, source in by_name.items()},
+        "source",
+    )
+    yield _gauge(
+        "fetch_failures",
+        "How often in a row a source did not answer.",
+        {name: source.failures for name, source in by_name.items()},
+        "source",
+    )
+    yield _gauge(
+        "fetch_answered_timestamp_seconds",
+        "When a source that is polled last answered what it has.",
+        {
+            name: source.answered_at.timestamp()
+            for name, source in by_name.items()
+            if source.answered_at is not None
+        },
+        "source",
+    )
+    yield _counter(
+        "fetch_series",
+        "Series of a source that were fetched, were known already, or were given up.",
+        {
+            (*name, outcome): count
+            for name, source in by_name.items()
+            for outcome, count in (
+                ("fetched", source.fetched),
+                ("known", source.known),
+                ("failed", source.failed),
+            )
+        },
+        "source",
+        "outcome",
+    )
+    yield _counter(
+        "fetch_images",
+        "New images that came with what was fetched from a source.",
+        {name: source.images for name, source in by_name.items()},
+        "source",
     )
 
 

@@ -1,4 +1,4 @@
-"""How the node is: disk, queues, workers, destinations, model, series under way.
+"""How the node is: disk, queues, workers, destinations, sources, model, series.
 
 records.py     what a look finds, as values
 background.py  what takes long: workers, folders, C-ECHO
@@ -14,6 +14,7 @@ from node.vitals.look import (
     look_at_destinations,
     look_at_disk,
     look_at_model,
+    look_at_sources,
 )
 from node.vitals.records import GPU, Disk, Echo, Folder, Vitals, WaitingQueue, WorkerState
 
@@ -31,4 +32,5 @@ __all__ = [
     "look_at_destinations",
     "look_at_disk",
     "look_at_model",
+    "look_at_sources",
 ]

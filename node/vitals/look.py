@@ -10,7 +10,7 @@ from ml.identity import Identity, identify
 from node.broker import broker_url
 from node.errors import ConfigError
 from node.hints import Queue
-from node.ledger import DestinationState, Ledger, State
+from node.ledger import DestinationState, Ledger, SourceState, State
 from node.settings import Settings
 from node.vitals.background import Background
 from node.vitals.records import Disk, Vitals, WaitingQueue
@@ -59,6 +59,7 @@ def look(settings: Settings, ledger: Ledger, background: Background) -> Vitals:
         workers=background.workers,
         destinations=look_at_destinations(settings, ledger),
         unsent_since=unsent_since,
+        sources=look_at_sources(settings, ledger),
         echoes=background.echoes,
         model=model,
         model_trouble=model_trouble,
@@ -109,4 +110,12 @@ def look_at_destinations(settings: Settings, ledger: Ledger) -> tuple[Destinatio
     known = {state.name: state for state in ledger.destinations()}
     for destination in settings.destinations:
         known.setdefault(destination.name, DestinationState(destination.name, 0, 0, 0, None, None))
+    return tuple(known[name] for name in sorted(known))
+
+
+def look_at_sources(settings: Settings, ledger: Ledger) -> tuple[SourceState, ...]:
+    """How each source is that is configured or that was ever asked."""
+    known = {state.name: state for state in ledger.sources()}
+    for source in settings.sources:
+        known.setdefault(source.name, SourceState(source.name))
     return tuple(known[name] for name in sorted(known))

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from ml.identity import Identity
 from node.hints import Queue
-from node.ledger import DestinationState, Standing, State
+from node.ledger import DestinationState, SourceState, Standing, State
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ class Vitals:
         Each that is configured, and each that anything was ever planned for.
     unsent_since : dict of str to datetime
         Since when the first object that waits for a destination has been there, UTC.
+    sources : tuple of SourceState
+        Each that is configured, and each that was ever asked.
     echoes : tuple of Echo
         The last of each destination that was asked.
     model : Identity, optional
@@ -166,6 +168,7 @@ class Vitals:
     workers: tuple[WorkerState, ...] | None
     destinations: tuple[DestinationState, ...]
     unsent_since: dict[str, datetime]
+    sources: tuple[SourceState, ...]
     echoes: tuple[Echo, ...]
     model: Identity | None
     model_trouble: str | None

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.datadict import dictionary_description
+from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -16,6 +18,7 @@ from node.commit.content import MOST_REFERENCES
 from node.deliver import deliverer
 from node.dicom import Status as Answer
 from node.dicom import application_entity
+from node.fetch import association as fetching
 from node.ledger.database import MOST_AT_ONCE
 from node.listener import NodePort
 from node.requestor import PIECE
@@ -56,7 +59,9 @@ def name_of(uid: str) -> str:
 def service_table(supported: Iterable[PresentationContext], made: Sequence[Made]) -> str:
     """The network services: a row for each SOP class."""
     scp = [str(context.abstract_syntax) for context in supported]
-    scu = [str(Verification), str(PUSH_MODEL), *sorted({c for c, _ in contexts_made(made)})]
+    asked = [str(fetching.FIND), str(fetching.MOVE), str(fetching.GET)]
+    made_of = sorted({sop_class for sop_class, _ in contexts_made(made)})
+    scu = [str(Verification), str(PUSH_MODEL), *asked, *made_of]
     lines = ["| SOP class | UID | SCU | SCP |", "|---|---|---|---|"]
     for uid in dict.fromkeys([str(Verification), *scp, *scu]):
         roles = " | ".join("yes" if uid in uids else "no" for uids in (scu, scp))
@@ -92,6 +97,40 @@ def proposed_table(made: Sequence[Made]) -> str:
         of_files = sorted(syntax for other, syntax in found if other == uid)
         lines.append(f"| {_context(uid, proposed)} | {'<br>'.join(map(name_of, of_files))} |")
     return "\n".join(lines)
+
+
+def asked_table() -> str:
+    """The presentation contexts that are proposed to sources."""
+    lines = [
+        "| to | abstract syntax | UID | transfer syntaxes, a context each | UIDs | role |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, service in (
+        ("ask", fetching.FIND),
+        ('fetch, `retrieve = "move"`', fetching.MOVE),
+        ('fetch, `retrieve = "get"`', fetching.GET),
+    ):
+        found: dict[str, list[str]] = {}
+        for abstract, syntax in fetching.contexts_of(service):
+            found.setdefault(abstract, []).append(syntax)
+        for abstract, syntaxes in found.items():
+            role = "SCU" if abstract == service else "SCP, by role selection"
+            lines.append(f"| {name} | {_context(abstract, syntaxes)} | {role} |")
+    return "\n".join(lines)
+
+
+def key_table() -> str:
+    """What is asked of a source at each level."""
+    lines = ["| level | keys |", "|---|---|"]
+    for level, keys in fetching.KEYS.items():
+        shown = ", ".join(f"{dictionary_description(key)} {_tag(key)}" for key in keys)
+        lines.append(f"| {level} | {shown} |")
+    return "\n".join(lines)
+
+
+def _tag(keyword: str) -> str:
+    tag = Tag(keyword)
+    return f"({tag.group:04X},{tag.element:04X})"
 
 
 def _context(abstract: str | None, syntaxes: Sequence[str]) -> str:
@@ -305,7 +344,11 @@ def association_table() -> str:
             "Connections from addresses of no peer",
             f"{STRANGERS}, where all `[[peers]]` tell their addresses",
         ),
-        ("Associations initiated at a time", "one to each destination for storage"),
+        (
+            "Associations initiated at a time",
+            "one to each destination for storage; one to each source that is polled, and one of "
+            "`ichnode fetch`",
+        ),
         ("Objects over one association", f"{deliverer.MOST_AT_ONCE}"),
         (
             "Instances in one request for commitment",
@@ -315,6 +358,12 @@ def association_table() -> str:
         ("Association request, as acceptor", f"{port.acse_timeout:g} s, and `idle_s` at most"),
         ("Silence, as acceptor", f"{dicom.idle_s:g} s (`idle_s`), then it is aborted"),
         ("Connection, association, answer, as initiator", f"{rules.timeout_s:g} s (`timeout_s`)"),
+        (
+            "The next answer to a C-MOVE",
+            f"{settings.fetch.timeout_s:g} s (`[fetch] timeout_s`) and "
+            f"{fetching.MOVE_S_PER_IMAGE:g} s for each image of the series",
+        ),
+        ("Answers to one C-FIND", f"{fetching.MOST_ANSWERS:,}; beyond, it is aborted"),
         (
             "Association open after a request for commitment",
             f"{asking.LINGER_S:g} s, for a report on it",
@@ -326,7 +375,10 @@ def _two_columns(*rows: tuple[str, object]) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
 
 
-_SECTIONS = ("dicom", "dicom.tls", "destinations", "peers", "assemble", "report", "deliver")
+_SECTIONS = (
+    *("dicom", "dicom.tls", "destinations", "peers", "sources", "fetch"),
+    *("assemble", "report", "deliver"),
+)
 
 
 def parameter_table() -> str:

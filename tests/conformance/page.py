@@ -38,6 +38,8 @@ def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
         "stored": network.status_table(network.STORED),
         "asked": network.status_table(network.ASKED),
         "reported": network.status_table(network.REPORTED),
+        "sources": network.asked_table(),
+        "keys": network.key_table(),
         "failed": network.status_table(network.FAILED),
         "parameters": network.parameter_table(),
         "suites": network.suite_table(),

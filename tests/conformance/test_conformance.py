@@ -61,15 +61,18 @@ from node.commit.content import (
 )
 from node.deliver import Deliverer, NotTakenError, Sender
 from node.errors import DeliveryError
-from node.ledger import Instance, Reference, Result, open_ledger
+from node.fetch import Query
+from node.ledger import FetchState, Instance, Reference, Result, open_ledger
 from node.receive import Receiver
 from node.report.header import COPIED
 from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
+from tests.archives import BadArchive, running
 from tests.conformance import content, page
 from tests.conformance.made import Made, everything, items_within
-from tests.ct import image
+from tests.ct import STUDY, image, series
 from tests.e2e.peers import dcmtk
+from tests.fetching import fetching
 from tests.listening import listening
 
 TEXT = page.PAGE.read_text(encoding="utf-8")
@@ -690,3 +693,47 @@ def test_every_object_says_that_it_is_not_for_clinical_use(made: list[Made]) -> 
     assert {
         one.kind for one in made if "not for clinical use" in one.dataset.SeriesDescription
     } == {one.kind for one in made}
+
+
+# -- sources ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("retrieve", ["move", "get"])
+def test_a_source_is_asked_and_fetched_from_with_the_contexts_of_the_page(
+    folder: Path, retrieve: str
+) -> None:
+    proposed: list[set[tuple[str, str, str]]] = []
+
+    def note(event: evt.Event) -> None:
+        requestor = event.assoc.requestor
+        roles = {str(uid): role.scp_role for uid, role in requestor.role_selection.items()}
+        proposed.append(
+            {
+                (str(c.abstract_syntax), str(syntax), _role(roles, str(c.abstract_syntax)))
+                for c in requestor.requested_contexts
+                for syntax in c.transfer_syntax
+            }
+        )
+
+    files = series(folder / f"of-{retrieve}", [0.0, 5.0])
+    with running(BadArchive.of(files), (evt.EVT_REQUESTED, note)) as archive:
+        home = folder / f"fetches-{retrieve}"
+        with fetching(home, "ARCHIVE", archive.port, retrieve=retrieve) as node:
+            archive.node_port = node.port
+            (outcome,) = node.by_hand(Query(study_instance_uid=STUDY))
+    assert outcome.state is FetchState.FETCHED
+    for steps, told in ((proposed[0], "ask"), (proposed[-1], f'`retrieve = "{retrieve}"`')):
+        assert steps == {
+            (row[2], syntax, row[5].partition(",")[0])
+            for row in rows("sources")
+            if told in row[0]
+            for syntax in row[4].split("<br>")
+        }
+    keys = {row[0]: re.findall(r"\((\w{4}),(\w{4})\)", row[1]) for row in rows("keys")}
+    assert {level: sorted(keys[level]) for level in archive.keys} == {
+        level: sorted(tags) for level, tags in archive.keys.items()
+    }
+
+
+def _role(roles: dict[str, bool], abstract: str) -> str:
+    return "SCP" if roles.get(abstract) else "SCU"

@@ -583,15 +583,20 @@ def test_what_was_stored_before_the_server_fell_ill_is_noted(
     assert states(ledger, revision) == [SENT, SENT, PENDING, PENDING]
 
 
-def test_a_file_that_is_no_dicom_is_told_of(
+def test_a_file_that_cannot_be_sent_keeps_no_other_back(
     told: Told, pacs: Archive, ledger: Ledger, spool: Spool, reported: Reported
 ) -> None:
-    revision = reported(objects=1)
-    paths(ledger, spool, revision)[0].write_bytes(b"junk")
+    revision = reported()
+    junk, _, odd, _ = paths(ledger, spool, revision)
+    junk.write_bytes(b"junk")
+    image = pydicom.dcmread(odd)
+    del image.SeriesInstanceUID
+    image.save_as(odd)
 
-    assert deliver(ledger, spool, told.url) == 0
+    assert deliver(ledger, spool, told.url) == 2
 
-    assert "cannot be sent" in rests(ledger)[1]
+    assert states(ledger, revision) == [PENDING, SENT, PENDING, SENT]
+    assert "0.dcm cannot be sent: " in ledger.deliveries(revision)[0].detail
 
 
 def test_certificates_that_cannot_be_read_are_told_of(

@@ -156,6 +156,7 @@ def running_node(
     more: str = "",
     *,
     verbose: bool = True,
+    dicom_port: int | None = None,
 ) -> Iterator[Node]:
     """Run `ichnode up` with a configuration of its own.
 
@@ -169,11 +170,13 @@ def running_node(
         Further TOML.
     verbose : bool
         Whether it logs tracebacks.
+    dicom_port : int, optional
+        Where it listens; else on a free port.
     """
     config = folder / "ichnode.toml"
     config.write_text(
         f'home = "{folder / "home"}"\n'
-        f"[dicom]\nport = {free_port()}\n"
+        f"[dicom]\nport = {dicom_port or free_port()}\n"
         + "".join(
             f'[[destinations]]\nname = "{name}"\nae_title = "{ae_title}"\n'
             f'host = "127.0.0.1"\nport = {port}\n'
