@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from node.broker import free_port
+from node.check import Finding, Health, check, parts
 from node.reach import ReachError, reach
+from node.settings import Settings
 from tests.certificates import Authority
 from tests.dicomweb.conftest import at
 from tests.dicomweb.servers import Answer, Told, nginx_before
@@ -90,3 +92,24 @@ def test_certificates_that_are_gone(told: Told, tmp_path: Path) -> None:
     trouble, cure = ill(f"https://127.0.0.1:{port}", tls_ca=tmp_path / "gone.pem")
     assert "gone.pem cannot be read" in trouble
     assert cure == "see its keys in the configuration"
+
+
+def test_the_doctor_tells_a_server_that_is_well_from_one_that_is_not(
+    archive: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def elsewhere(_: Settings) -> Finding:
+        return Finding("what judges", Health.BAD, "is looked at by other tests")
+
+    monkeypatch.setattr(parts, "_model", elsewhere)
+    monkeypatch.setattr(parts, "_device", elsewhere)
+    well = {"name": "well", "url": f"http://127.0.0.1:{archive.http_port}/dicom-web"}
+    ill = {"name": "ill", "url": f"http://127.0.0.1:{archive.http_port}/dicomweb"}
+    settings = Settings(home=tmp_path, destinations=[well, ill], sources=[well, ill])
+
+    found = {finding.subject: finding for finding in check(settings)}
+
+    for what in ("destination", "source"):
+        good, bad = found[f"{what} well"], found[f"{what} ill"]
+        assert (good.health, good.text) == (Health.GOOD, f"{well['url']} answers a QIDO-RS search")
+        assert (bad.health, bad.text) == (Health.BAD, f"{ill['url']}: it answers 404 Not Found")
+        assert bad.cure == "is the path of url right?"

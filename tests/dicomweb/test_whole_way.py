@@ -1,12 +1,12 @@
 """The whole way by DICOMweb alone: images by WADO-RS, judged, results by STOW-RS."""
 
-import json
 import subprocess
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.uid import CTImageStorage
 
@@ -41,7 +41,7 @@ def node(
             f'name = "archive"\nurl = "https://127.0.0.1:{port}/dicom-web"\n'
             f'token_file = "{token}"\ntls_ca = "{authority.certificate}"\n'
         )
-        more = f"[[sources]]\n{archive_}[[destinations]]\n{archive_}"
+        more = f"[[sources]]\n{archive_}poll_s = 1\n[[destinations]]\n{archive_}"
         with running_node(folder, more=more) as running:
             yield running
 
@@ -86,28 +86,21 @@ def test_a_series_is_pulled_and_judged_and_its_results_are_stored_beside_it(
     assert kinds(archive.instances_of(series.study)) == expected
 
 
-def test_the_doctor_tells_an_archive_that_is_well_from_one_that_is_not(
-    node: Node, secret: Callable[[str], Path], tmp_path: Path
+def test_what_is_new_today_is_pulled_once_it_stands_still(
+    archive: Orthanc, node: Node, new_series: Callable[..., Series]
 ) -> None:
-    config = tmp_path / "check.toml"
-    [destination] = tomllib.loads(node.config.read_text())["destinations"]
-    ill = {**destination, "name": "ill", "token_file": str(secret("old"))}
-    tables = [("destinations", destination), ("destinations", ill), ("sources", destination)]
-    text = "".join(
-        f"[[{name}]]\n" + "".join(f"{key} = {json.dumps(table[key])}\n" for key in table)
-        for name, table in tables
-    )
-    config.write_text(f'home = "{tmp_path}"\n{text}')
+    def dated(image: pydicom.Dataset, _: int) -> None:
+        image.StudyDate = f"{date.today():%Y%m%d}"
 
-    done = ichnode(config, "check", "--json")
+    series = new_series(dated)
+    for file in series.files:
+        archive.get("/instances", file.read_bytes())
 
-    found = {finding["subject"]: finding for finding in json.loads(done.stdout)["findings"]}
-    assert found["destination archive"]["health"] == "good"
-    assert found["destination archive"]["text"].endswith("/dicom-web answers a QIDO-RS search")
-    assert found["source archive"]["text"].endswith("/dicom-web answers a QIDO-RS search")
-    assert found["destination ill"]["health"] == "bad"
-    assert found["destination ill"]["text"].endswith("it answers 401 Unauthorized")
-    assert found["destination ill"]["cure"] == "see user and password_file, or token_file"
+    revision = node.wait_for(series.series, State.DELIVERED)
+
+    assert revision.number == 1
+    expected = one_set(len(series.files)) + Counter({CTImageStorage: len(series.files)})
+    assert kinds(archive.instances_of(series.study)) == expected
 
 
 def test_secrets_are_in_no_log(node: Node) -> None:
