@@ -15,6 +15,7 @@ import pytest
 from node.dicomweb import DICOMwebError, Web, session
 from node.errors import ConfigError
 from node.settings import Destination
+from node.tls import client_context
 from tests.certificates import Authority
 from tests.dicomweb.conftest import at
 from tests.dicomweb.servers import Answer, Told, json_answer, nginx_before, told_server
@@ -107,6 +108,19 @@ def test_a_certificate_of_ones_own_authority_is_taken_and_no_other(
         error = complaint(at(guarded, token_file=token, **ca))
         assert "its certificate is not taken" in error.trouble
         assert error.cure == "see tls_ca and tls_check_host"
+
+
+def test_no_authority_is_trusted_besides_those_that_are_named(
+    guarded: str, authority: Authority, token: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = client_context(at(guarded, tls_ca=authority.certificate))
+    assert context is not None
+    monkeypatch.setattr(session, "client_context", lambda _: context)
+
+    probe(at(guarded, token_file=token, tls_ca=authority.certificate))
+
+    [trusted] = context.get_ca_certs()
+    assert trusted["subject"] == ((("commonName", "Test CA"),),)
 
 
 def test_a_certificate_has_to_name_the_host_unless_it_is_said_not_to(
