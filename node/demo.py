@@ -104,7 +104,7 @@ def run_demo(path: Path | None, out: Path, seed: int, console: Console) -> bool:
     series = _sendable(path, console)
     pacs = stage.settings.destinations[0]
     with (
-        standin_pacs(pacs.ae_title, pacs.port, stage.out / "pacs"),
+        standin_pacs(pacs.application.ae_title, pacs.application.port, stage.out / "pacs"),
         _running_node(stage, console) as supervisor,
     ):
         began = time.time()

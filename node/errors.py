@@ -1,5 +1,8 @@
 """What can go wrong in the node; each message says what to do."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ml.errors import IchnodeError
 
 
@@ -31,7 +34,21 @@ class NotStoredError(IchnodeError):
 
 
 class DeliveryError(IchnodeError):
-    """A destination did not take an object; it will be tried again."""
+    """A destination did not take an object; it will be tried again.
+
+    Parameters
+    ----------
+    why : str
+    after_s : float
+        The destination wants to be left alone for so long, seconds.
+    unanswered : sequence of pathlib.Path
+        Files that went with it, and that the destination did not answer for either.
+    """
+
+    def __init__(self, why: str, after_s: float = 0, unanswered: Sequence[Path] = ()) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+        self.unanswered = unanswered
 
 
 class NotificationError(IchnodeError):

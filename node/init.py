@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 import typer
@@ -26,6 +27,7 @@ SERVICE_HOME = Path("/var/lib/ichnode")
 _DESTINATION = re.compile(
     r"(?:(?P<name>[^=@]+)=)?(?P<ae_title>[^@]+)@(?P<host>\[[^\]]+\]|[^:@\[\]]+):(?P<port>\d+)"
 )
+_WEB = re.compile(r"(?:(?P<name>[^=@:/]+)=)?(?P<url>https?://.+)")
 _PEER = re.compile(r"(?P<ae_title>[^@]+)(?:@(?P<network>.+))?")
 
 
@@ -46,16 +48,23 @@ class _OfTheFile(Settings):
 
 
 def as_destination(text: str) -> Destination:
-    """Read ``[NAME=]AE_TITLE@HOST:PORT``; without a name it gets its title's.
+    """Read ``[NAME=]AE_TITLE@HOST:PORT`` or ``[NAME=]https://HOST/PATH``.
+
+    Without a name it gets that of its title or its host.
 
     Raises
     ------
     ConfigError
         If it is written otherwise, or holds what a destination does not take.
     """
+    if web := _WEB.fullmatch(text.strip()):
+        name = web["name"] or _name(urlsplit(web["url"]).hostname or "")
+        return _made(Destination, name=name, url=web["url"])
     found = _DESTINATION.fullmatch(text.strip())
     if found is None:
-        raise ConfigError(f"{text!r} is no destination: write AE_TITLE@HOST:PORT")
+        raise ConfigError(
+            f"{text!r} is no destination: write AE_TITLE@HOST:PORT, or https://HOST/PATH"
+        )
     return _made(
         Destination,
         name=found["name"] or _name(found["ae_title"]),
@@ -173,7 +182,7 @@ def ask(answers: dict[str, Any], console: Console) -> dict[str, Any]:
     if "destinations" not in told:
         console.print(
             "\nWhere do results go? AE_TITLE@HOST:PORT of the PACS, as in PACS@10.0.0.5:104; "
-            "it has to know this node, too.",
+            "it has to know this node, too. Or its DICOMweb, as in https://pacs/dicom-web.",
             highlight=False,
         )
         told["destinations"] = list(_several("Destination (Enter: no more)", as_destination))
@@ -231,6 +240,8 @@ def tell(settings: Settings, path: Path, console: Console) -> None:
         f"http://{settings.web.host}:{settings.web.port}/",
     ]
     for peer in settings.destinations:
+        if peer.is_web:
+            continue
         lines.append(
             f"  make {settings.dicom.ae_title} at this machine's address, port "
             f"{settings.dicom.port}, known to {peer.ae_title}"

@@ -21,8 +21,11 @@ from typing import Any, Protocol
 
 from node.settings import LogForm
 
-QUOTING = ("pydicom", "py.warnings", "pynetdicom", "highdicom")
-"""Libraries whose messages quote values of the dataset, which may be the patient's."""
+QUOTING = (
+    *("pydicom", "py.warnings", "pynetdicom", "highdicom"),
+    *("dicomweb_client", "retrying", "urllib3"),
+)
+"""Libraries whose messages quote values of datasets and searches, which may be the patient's."""
 
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 

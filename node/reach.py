@@ -1,23 +1,26 @@
 """A destination, asked step by step, so that what is wrong with it has a name.
 
 Its name, its port, TLS, the association (PS3.8, 9.3.4) and a C-ECHO (PS3.7, 9.1.5) come one
-after the other; the first that fails is what an administrator has to look at.
+after the other; the first that fails is what an administrator has to look at. A DICOMweb server
+is asked for one study (PS3.18, 10.6) instead.
 """
 
 import socket
 import ssl
+from http import HTTPStatus
 
 from ml.errors import first_line
 from node.deliver import RejectedError, echo
-from node.errors import DeliveryError
-from node.settings import Destination
+from node.dicomweb import DICOMwebError, Web
+from node.errors import ConfigError, DeliveryError
+from node.settings import Called, Destination
 from node.tls import why_not
 
 ECHO_TIMEOUT_S = 5.0
 
 
 class ReachError(DeliveryError):
-    """A destination does not answer a C-ECHO.
+    """A destination does not answer.
 
     Parameters
     ----------
@@ -33,7 +36,7 @@ class ReachError(DeliveryError):
 
 
 def reach(ae_title: str, peer: Destination) -> None:
-    """Send a C-ECHO to a destination.
+    """Send a C-ECHO to a destination, or a search to a DICOMweb server.
 
     Parameters
     ----------
@@ -46,24 +49,59 @@ def reach(ae_title: str, peer: Destination) -> None:
     ReachError
         If it does not answer with Success.
     """
-    _connect(peer)
-    _echo(ae_title, peer)
+    if peer.is_web:
+        search(peer)
+    else:
+        _connect(peer)
+        _echo(ae_title, peer)
 
 
-def _connect(peer: Destination) -> None:
+def search(server: Called) -> None:
+    """Send a search to a DICOMweb server.
+
+    Raises
+    ------
+    ReachError
+        If it does not answer it.
+    """
+    _connect(server)
     try:
-        socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)
+        with Web(server, ECHO_TIMEOUT_S) as web:
+            web.probe()
+    except ConfigError as error:
+        raise ReachError(str(error), "see its keys in the configuration") from None
+    except DICOMwebError as error:
+        if error.status in (None, HTTPStatus.BAD_REQUEST) and server.tls != _takes_tls(server):
+            raise _one_sided(server) from None
+        cure = error.cure or "does a DICOMweb server listen there? its log may say more"
+        raise ReachError(error.trouble, cure) from None
+
+
+def _one_sided(server: Called) -> ReachError:
+    if server.tls:
+        return ReachError("it takes no TLS", "set http:// in url, or the port that it takes TLS on")
+    return ReachError(
+        "it takes TLS only", "set https:// in url, and tls_ca to what issued its certificate"
+    )
+
+
+def _connect(peer: Called) -> None:
+    host, port = peer.address
+    try:
+        socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError):
         raise ReachError(
-            f"the name {peer.host} is not known", "is it spelt right? an address does, too"
+            f"the name {host} is not known", "is it spelt right? an address does, too"
         ) from None
     try:
-        socket.create_connection((peer.host, peer.port), ECHO_TIMEOUT_S).close()
+        socket.create_connection((host, port), ECHO_TIMEOUT_S).close()
     except ConnectionRefusedError:
-        raise ReachError(
-            "nothing listens there",
-            f"is it up, and is {peer.port} its DICOM port? (104, 11112 and 4242 are common)",
-        ) from None
+        what = (
+            "the port of its web server?"
+            if peer.is_web
+            else ("its DICOM port? (104, 11112 and 4242 are common)")
+        )
+        raise ReachError("nothing listens there", f"is it up, and is {port} {what}") from None
     except TimeoutError:
         raise ReachError(
             f"no connection within {ECHO_TIMEOUT_S:.0f} s",
@@ -117,15 +155,15 @@ def _without_association(peer: Destination, error: DeliveryError) -> ReachError:
     )
 
 
-def _takes_tls(peer: Destination) -> bool:
+def _takes_tls(peer: Called) -> bool:
     """Whether it begins a TLS handshake; whose certificate it shows does not matter here."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
         with (
-            socket.create_connection((peer.host, peer.port), ECHO_TIMEOUT_S) as plain,
-            context.wrap_socket(plain, server_hostname=peer.host),
+            socket.create_connection(peer.address, ECHO_TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=peer.address[0]),
         ):
             return True
     except ssl.SSLError as error:

@@ -199,8 +199,8 @@ def why_not(peer: Destination, timeout_s: float) -> str | None:
         return None
     try:
         with (
-            socket.create_connection((peer.host, peer.port), timeout_s) as plain,
-            context.wrap_socket(plain, server_hostname=peer.host) as connection,
+            socket.create_connection(peer.address, timeout_s) as plain,
+            context.wrap_socket(plain, server_hostname=peer.address[0]) as connection,
         ):
             # With TLS 1.3 a server refuses the node's certificate only after the handshake.
             connection.settimeout(min(timeout_s, 1.0))

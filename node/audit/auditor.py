@@ -262,7 +262,7 @@ class Auditor:
         stored, failed : sequence of pathlib.Path
             The files that it took, and those that it refused or did not answer for.
         """
-        receiver = Peer(destination.name, destination.ae_title, destination.host)
+        receiver = Peer(destination.name, destination.ae_title or "", destination.address[0])
         shown = self._shown_tally(Tally.of_sent(stored, failed))
         self._put(events.instances_sent(self._process, _now(), receiver, shown))
 

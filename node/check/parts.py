@@ -85,12 +85,15 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield _guarded(
             f"destination {destination.name}", partial(_destination, settings, destination)
         )
-        if destination.commit and settings.peers and settings.peer(destination.ae_title) is None:
+        if not destination.commit or not settings.peers:
+            continue
+        ae_title = destination.application.ae_title
+        if settings.peer(ae_title) is None:
             yield Finding(
                 f"commitment of {destination.name}",
                 Health.BAD,
-                f"{destination.ae_title} is no peer: its storage commitment reports are rejected",
-                f'add a [[peers]] table with ae_title = "{destination.ae_title}"',
+                f"{ae_title} is no peer: its storage commitment reports are rejected",
+                f'add a [[peers]] table with ae_title = "{ae_title}"',
             )
     yield from routes_told(settings)
     yield from _notify_rules(settings)
@@ -108,7 +111,10 @@ def routes_told(settings: Settings) -> Iterator[Finding]:
                 "see its senders, and ae_title of [[peers]]",
             )
     for source in settings.sources:
-        yield from _source(settings, source)
+        if source.is_web:
+            yield _guarded(f"source {source.name}", partial(_web_source, source))
+        else:
+            yield from _source(settings, source)
     yield from _notify_rules(settings)
 
 
@@ -132,10 +138,10 @@ def _source(settings: Settings, source: SourceSettings) -> Iterator[Finding]:
         )
         return
     if found:
-        text = f"{source.address} answers with series that it was not asked for"
+        text = f"{source.where} answers with series that it was not asked for"
         yield Finding(subject, Health.BAD, text, "is that its port for Query/Retrieve?")
         return
-    yield Finding(subject, Health.GOOD, f"{source.address} answers a C-FIND")
+    yield Finding(subject, Health.GOOD, f"{source.where} answers a C-FIND")
     sends_here = source.retrieve is Retrieve.MOVE and source.ae_title is not None
     if sends_here and settings.peers and settings.peer(source.ae_title or "") is None:
         yield Finding(
@@ -407,9 +413,20 @@ def _decoders() -> Finding:
 def _destination(settings: Settings, peer: Destination) -> Finding:
     from node.reach import ReachError, reach
 
-    subject, where = f"destination {peer.name}", f"{peer.ae_title} at {peer.host}:{peer.port}"
+    subject = f"destination {peer.name}"
     try:
         reach(settings.dicom.ae_title, peer)
     except ReachError as error:
-        return Finding(subject, Health.BAD, f"{where}: {error}", error.cure)
-    return Finding(subject, Health.GOOD, f"{where} answers a C-ECHO")
+        return Finding(subject, Health.BAD, f"{peer.where}: {error}", error.cure)
+    return Finding(subject, Health.GOOD, f"{peer.where} answers a {peer.question}")
+
+
+def _web_source(source: SourceSettings) -> Finding:
+    from node.reach import ReachError, search
+
+    subject = f"source {source.name}"
+    try:
+        search(source)
+    except ReachError as error:
+        return Finding(subject, Health.BAD, f"{source.where}: {error}", error.cure)
+    return Finding(subject, Health.GOOD, f"{source.where} answers a {source.question}")

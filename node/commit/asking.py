@@ -86,7 +86,8 @@ def _ask(commitment: Commitment, peer: Destination, ledger: Ledger, settings: Se
         log.error("%s gave no storage commitment within %g h", commitment.destination, hours)
         ledger.stop_asking(commitment, f"sent; storage commitment not heard of within {hours:g} h")
         return False
-    address = Address(peer.ae_title, peer.host, peer.port, peer)
+    address = Address.of(peer)
+    assert address is not None  # who commits has one: `Destination` sees to it
     answered = threading.Event()
     handlers: list[Any] = [
         (evt.EVT_N_EVENT_REPORT, handle_report, [ledger, settings]),

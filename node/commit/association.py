@@ -48,7 +48,7 @@ class Address:
     @classmethod
     def of(cls, peer: Destination | Peer) -> "Address | None":
         """That of a peer; None if the configuration does not tell."""
-        if peer.host is None or peer.port is None:
+        if peer.ae_title is None or peer.host is None or peer.port is None:
             return None
         return cls(peer.ae_title, peer.host, peer.port, peer)
 

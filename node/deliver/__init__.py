@@ -4,6 +4,7 @@ deliverer.py     who is sent what, and when again
 association.py   how: over an association
 syntax.py        in which transfer syntax
 workitem.py      a workitem, which is not stored but created
+stow.py          how: to a DICOMweb server
 """
 
 from node.deliver.association import NotTakenError, RejectedError, Sender, echo, store_files

@@ -118,12 +118,13 @@ class Sender:
     def __enter__(self) -> "Sender":
         try:
             tls = client_context(self.peer)
+            called = self.peer.application
             association = self.ae.associate(
-                self.peer.host,
-                self.peer.port,
-                ae_title=self.peer.ae_title,
+                called.host,
+                called.port,
+                ae_title=called.ae_title,
                 max_pdu=0,
-                tls_args=None if tls is None else (tls, self.peer.host),
+                tls_args=None if tls is None else (tls, called.host),
                 evt_handlers=[(evt.EVT_CONN_OPEN, write_directly, [self.timeout_s])],
             )
         except (OSError, RuntimeError, ValueError, ConfigError) as error:
@@ -142,7 +143,7 @@ class Sender:
 
     @property
     def _where(self) -> str:
-        return f"{self.peer.ae_title} at {self.peer.host}:{self.peer.port}"
+        return self.peer.where
 
     def echo(self) -> None:
         """Send a C-ECHO.

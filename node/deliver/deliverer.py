@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.audit import Auditor
 from node.deliver.association import NotTakenError, Sender
+from node.deliver.stow import StowSender
 from node.errors import DeliveryError
 from node.lease import staying_alive
 from node.ledger import Delivery, Hold, Ledger
@@ -78,7 +79,7 @@ class Deliverer:
         except DeliveryError as error:
             log.warning("delivery to %s has to wait: %s", destination, error)
             # What was stored just now says that the peer was well until then.
-            self._rest(replace(hold, failures=0) if stored else hold, str(error))
+            self._rest(replace(hold, failures=0) if stored else hold, error)
         else:
             self.ledger.let_go(hold)
         return stored
@@ -102,13 +103,8 @@ class Deliverer:
         """
         stored: list[Path] = []
         failed: list[Path] = []
-        title, rules = self.settings.dicom.ae_title, self.settings.deliver
-        syntaxes = _syntaxes(deliveries, self.spool)
         try:
-            with (
-                Sender(title, peer, _classes(deliveries), rules, syntaxes) as sender,
-                _Noting(self.ledger) as noting,
-            ):
+            with self._sender(deliveries, peer) as sender, _Noting(self.ledger) as noting:
                 for delivery in deliveries:
                     path = self.spool.results / delivery.result.path
                     failed.append(path)  # until it is known to be stored
@@ -122,9 +118,21 @@ class Deliverer:
                         noting.add(delivery, remark)
                         stored.append(failed.pop())
                         yield delivery
+        except DeliveryError as error:
+            failed.extend(error.unanswered)
+            raise
         finally:
             if stored or failed:
                 self.auditor.instances_sent(peer, stored, failed)
+
+    def _sender(self, deliveries: Sequence[Delivery], peer: Destination) -> Sender | StowSender:
+        """How a destination is sent to."""
+        title, rules = self.settings.dicom.ae_title, self.settings.deliver
+        if peer.is_web:
+            paths = [self.spool.results / delivery.result.path for delivery in deliveries]
+            return StowSender(peer, paths, rules)
+        syntaxes = _syntaxes(deliveries, self.spool)
+        return Sender(title, peer, _classes(deliveries), rules, syntaxes)
 
     def _with_file(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those whose file is there; results of which one is gone are made again."""
@@ -147,9 +155,10 @@ class Deliverer:
             pause = pause_after(delivery.attempts + 1, rules, random.random())
             self.ledger.try_again(delivery, now + pause, why)
 
-    def _rest(self, hold: Hold, why: str) -> None:
-        rules, now = self.settings.deliver, self.ledger.clock()
-        self.ledger.rest(hold, now + pause_after(hold.failures + 1, rules, random.random()), why)
+    def _rest(self, hold: Hold, error: DeliveryError) -> None:
+        rules, now, why = self.settings.deliver, self.ledger.clock(), str(error)
+        pause = pause_after(hold.failures + 1, rules, random.random())
+        self.ledger.rest(hold, now + max(pause, min(error.after_s, rules.longest_pause_s)), why)
         since = now - rules.give_up_h * 3600
         if lost := self.ledger.give_up_older(hold.destination, since, why):
             log.error(

@@ -2,9 +2,10 @@
 
 from node.fetch.association import PacsSource
 from node.fetch.source import Source
+from node.fetch.web import WebSource
 from node.settings import Settings, SourceSettings
 
 
 def open_source(settings: Settings, source: SourceSettings) -> Source:
     """A source as its table says; nothing is asked of it yet."""
-    return PacsSource(settings, source)
+    return WebSource(settings, source) if source.is_web else PacsSource(settings, source)

@@ -143,14 +143,18 @@ def _input(origin: Origin, wanted: Workitem, made: Sequence[ResultObject]) -> li
     sop = Dataset()
     sop.ReferencedSOPClassUID = report.sop_class_uid
     sop.ReferencedSOPInstanceUID = report.sop_instance_uid
-    retrieval = Dataset()
-    retrieval.RetrieveAETitle = wanted.retrieve_from
     found = Dataset()
     found.TypeOfInstances = "DICOM"
     found.StudyInstanceUID = origin.study_instance_uid
     found.SeriesInstanceUID = report.series_instance_uid
     found.ReferencedSOPSequence = [sop]
-    found.DICOMRetrievalSequence = [retrieval]
+    retrieval = Dataset()
+    if wanted.retrieve_from.startswith("http"):
+        retrieval.RetrieveURL = wanted.retrieve_from
+        found.WADORSRetrievalSequence = [retrieval]
+    else:
+        retrieval.RetrieveAETitle = wanted.retrieve_from
+        found.DICOMRetrievalSequence = [retrieval]
     return [found]
 
 

@@ -24,7 +24,7 @@ class Workitem:
     form : ReportForm
         In which SR class that is, where it has one.
     retrieve_from : str, optional
-        AE title of who has stored that report by then; None: nobody gets one.
+        AE title or URL of who has stored that report by then; None: nobody gets one.
     """
 
     recipient: str
@@ -63,7 +63,7 @@ def workitems(routing: Routing, settings: Settings) -> tuple[Workitem, ...]:
                     recipient.name,
                     next((kind for kind in _read(settings) if kind in read), None),
                     form_of(keeper or recipient, settings),
-                    None if keeper is None else keeper.ae_title,
+                    None if keeper is None else keeper.url or keeper.ae_title,
                 )
             )
     return tuple(found)

@@ -3,6 +3,7 @@
 fields.py       kinds of values that many keys take
 sections.py     the short sections, one for each part of the node
 audit.py        [audit]: where the audit trail goes
+called.py       whom the node calls, in [[destinations]] and [[sources]]
 condition.py    which series something is for, in [[routes]] and [[priorities]]
 destination.py  [[destinations]]: who results are sent to
 fetch.py        [[sources]], [fetch]: whom series are fetched from, and which
@@ -25,6 +26,7 @@ The defaults run on one machine with nothing else installed.
 """
 
 from node.settings.audit import AuditSettings
+from node.settings.called import Application, Called
 from node.settings.condition import Condition
 from node.settings.destination import Destination, TransferSyntax
 from node.settings.dicomweb import DicomwebSettings
@@ -57,9 +59,11 @@ __all__ = [
     "ROUTINE",
     "SENDER",
     "AnalyzeSettings",
+    "Application",
     "AssembleSettings",
     "AuditSettings",
     "BrokerSettings",
+    "Called",
     "CaptureForm",
     "ClientCertificates",
     "Compression",

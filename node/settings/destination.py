@@ -1,12 +1,12 @@
 """[[destinations]]: who results are sent to."""
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from node.settings.fields import AETitle, Port
+from node.settings.called import Called
 from node.settings.report import ReportForm
-from node.settings.security import TakesTLS
 
 
 class TransferSyntax(StrEnum):
@@ -20,12 +20,9 @@ class TransferSyntax(StrEnum):
     JPEG_2000 = "jpeg-2000"
 
 
-class Destination(TakesTLS):
+class Destination(Called):
     """A peer that results are sent to."""
 
-    ae_title: AETitle = Field(description="AE title of the peer", examples=["PACS"])
-    host: str = Field(min_length=1, description="its address", examples=["10.0.0.5"])
-    port: Port = Field(description="its port", examples=[104])
     commit: bool = Field(
         False,
         description="ask it to commit to what it has stored; where there are peers, it is one",
@@ -40,3 +37,14 @@ class Destination(TakesTLS):
         examples=["comprehensive"],
     )
     ups: bool = Field(False, description="whether it takes workitems: UPS Push")
+
+    @model_validator(mode="after")
+    def _has_an_association(self) -> Self:
+        """Storage commitment and workitems go over one; of the latter UPS-RS is not there yet."""
+        if self.commit and self.url is not None:
+            raise ValueError(
+                "takes ae_title, host and port where commit = true: DICOMweb has no such service"
+            )
+        if self.ups and self.url is not None:
+            raise ValueError("takes ae_title, host and port where ups = true: that is UPS Push")
+        return self

@@ -5,8 +5,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from node.settings.fields import AETitle, Port, PositiveSeconds, Seconds, Section, Words
-from node.settings.security import TakesTLS
+from node.settings.called import Called
+from node.settings.fields import PositiveSeconds, Seconds, Section, Words
 
 
 class Retrieve(StrEnum):
@@ -16,12 +16,9 @@ class Retrieve(StrEnum):
     GET = "get"
 
 
-class SourceSettings(TakesTLS):
+class SourceSettings(Called):
     """A peer that head CT are fetched from: polled, or asked by `ichnode fetch`."""
 
-    ae_title: AETitle | None = Field(None, description="AE title of the peer", examples=["PACS"])
-    host: str | None = Field(None, min_length=1, description="its address", examples=["10.0.0.5"])
-    port: Port | None = Field(None, description="its port", examples=[104])
     retrieve: Retrieve = Field(
         Retrieve.MOVE,
         description="move: it sends to [dicom] ae_title, which it has to know; get: over the "
@@ -54,15 +51,10 @@ class SourceSettings(TakesTLS):
         0, ge=0, allow_inf_nan=False, description="fetched at most; 0: no limit"
     )
 
-    @property
-    def address(self) -> str:
-        """Where it is, for people."""
-        return f"{self.ae_title} at {self.host}:{self.port}"
-
     @model_validator(mode="after")
-    def _has_an_address(self) -> Self:
-        if self.ae_title is None or self.host is None or self.port is None:
-            raise ValueError("takes ae_title, host and port")
+    def _retrieves_by_its_own_means(self) -> Self:
+        if self.url is not None and "retrieve" in self.model_fields_set:
+            raise ValueError("takes ae_title, host and port where there is retrieve")
         return self
 
     @model_validator(mode="after")

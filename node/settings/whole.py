@@ -106,7 +106,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:
-        titles = [d.ae_title for d in self.destinations]
+        titles = [d.ae_title for d in self.destinations if d.ae_title is not None]
         titles += [peer.ae_title for peer in self.peers if peer.is_callable]
         for misfit in misfits(self.routes, self.destinations, titles, self.report):
             raise misfit

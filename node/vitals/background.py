@@ -104,13 +104,12 @@ class Background:
         return tuple(self._echoes.values())
 
     def echo(self, destination: Destination) -> Echo:
-        """Ask a destination for a C-ECHO, and remember what it answers."""
+        """Ask a destination whether it answers, and remember what it answers."""
         trouble = None
         try:
             reach(self._settings.dicom.ae_title, destination)
         except ReachError as error:
-            where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-            trouble = f"{where}: {error}: {error.cure}"
+            trouble = f"{destination.where}: {error}: {error.cure}"
         found = Echo(destination.name, datetime.now(UTC), trouble)
         self._echoes[destination.name] = found
         return found

@@ -44,8 +44,8 @@ SAID = {
     "all-read": "The label is entered, and no judged series is without one.",
     "unsaid": "Nothing was chosen, and nothing is entered.",
     "contradiction": "“Any hemorrhage” is absent and a kind of it is present: nothing is entered.",
-    "answers": "It answers a C-ECHO.",
-    "silent": "It does not answer a C-ECHO: see below.",
+    "answers": "It answers.",
+    "silent": "It does not answer as it should: see below.",
 }
 """What a page says after a button was pressed, by the word in its address."""
 

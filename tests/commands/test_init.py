@@ -106,6 +106,20 @@ def test_flags_answer_without_questions(tmp_path: Path) -> None:
     assert "known to PACS" in done.stdout
 
 
+def test_a_destination_with_a_url_needs_no_title(tmp_path: Path) -> None:
+    done = init(
+        "--yes", "--destination", "https://pacs.example/dicom-web", "--destination",
+        "vna=http://10.0.0.5:8042/dicom-web", folder=tmp_path,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "known to" not in done.stdout
+    first, second = load_settings(tmp_path / "ichnode.toml").destinations
+    assert (first.name, first.url) == ("pacs.example", "https://pacs.example/dicom-web")
+    assert (first.tls, first.address) == (True, ("pacs.example", 443))
+    assert (second.name, second.address, second.tls) == ("vna", ("10.0.0.5", 8042), False)
+
+
 def test_a_file_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
     done = init("--yes", "--broker", "redis://:secret@redis/0", folder=tmp_path)
 
@@ -135,7 +149,8 @@ def test_a_file_that_is_there_is_kept_unless_told_otherwise(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--destination", "PACS"], "'PACS' is no destination: write AE_TITLE@HOST:PORT"),
+        (["--destination", "PACS"], "'PACS' is no destination: write AE_TITLE@HOST:PORT, or https"),
+        (["--destination", "https://host/a?b"], "url: got 'https://host/a?b', takes https://"),
         (["--destination", "PACS@host:0"], "port: got '0', should be greater"),
         (["--destination", "PACS@host:99999"], "port: got '99999', should be less"),
         (["--destination", 'a b"]\n=X@host:1'], "name: got"),

@@ -41,6 +41,8 @@ port = 8042
 """
 
 PRIORITY = '[[priorities]]\nname = "ed"\nhead_start_min = 60\n'
+WEB = '[[destinations]]\nname = "a"\nurl = "{}"\n'
+USER = 'user = "{}"\npassword_file = "p"\n'
 DESTINATION = '[[destinations]]\nname = "a"\nae_title = "A"\nhost = "h"\nport = 104\n'
 
 
@@ -113,6 +115,15 @@ def test_the_environment_goes_before_the_file_and_leaves_the_rest(
     assert (settings.dicom.port, settings.dicom.ae_title) == (104, "MINE")
 
 
+def test_a_destination_may_be_a_web_server(tmp_path: Path) -> None:
+    text = WEB.format("https://pacs.example:8443/dicom-web/") + 'tls_ca = "/etc/ca.pem"'
+    [pacs] = load(text, tmp_path).destinations
+    assert (pacs.url, pacs.tls) == ("https://pacs.example:8443/dicom-web", True)
+    assert (pacs.where, pacs.address) == (pacs.url, ("pacs.example", 8443))
+    [near] = load(WEB.format("http://localhost") + USER.format("a"), tmp_path).destinations
+    assert (near.tls, near.address) == (False, ("localhost", 80))
+
+
 def test_destinations_come_as_json_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,7 +149,7 @@ def test_an_empty_variable_is_as_good_as_none(
         ("ICHNODE_DICOM", '{"port": 0}', ("dicom.port", "0", "greater than")),
         ("ICHNODE_DICOM", "port=3", ("'port=3'", "JSON")),
         ("ICHNODE_DESTINATIONS", "pacs", ("'pacs'", "JSON")),
-        ("ICHNODE_DESTINATIONS", '[{"name": "a"}]', ("destinations.0.ae_title is missing",)),
+        ("ICHNODE_DESTINATIONS", '[{"ae_title": "A"}]', ("destinations.0.name is missing",)),
         ("ICHNODE_DESTINATIONS", '[{"name": "../a"}]', ("destinations.0.name", "'../a'")),
         ("ICHNODE_DESTINATIONS__0__PORT", "104", ("unknown variable",)),
         ("ICHNODE_DICM__PORT", "104", ("unknown variable", "did you mean ICHNODE_DICOM?")),
@@ -205,7 +216,8 @@ def test_variables_of_others_are_none_of_its_business(
         ("[eligibility]\nbone_words = 'bone'", ("eligibility.bone_words", "got 'bone'")),
         ("[web]\nhost = 5", ("web.host", "got 5", "string")),
         (DESTINATION.replace("port", "prt"), ("destinations.0",)),
-        (DESTINATION.replace("port = 104", ""), ("destinations.0.port is missing",)),
+        (DESTINATION.replace("port = 104", ""), ("destinations.0: ", "takes port as well")),
+        (DESTINATION.replace('name = "a"', ""), ("destinations.0.name is missing",)),
         (DESTINATION.replace('"h"', '""'), ("destinations.0.host", "got ''")),
         (DESTINATION.replace('name = "a"', 'name = "../a"'), ("destinations.0.name", "'../a'")),
         (DESTINATION * 2, ("destinations", "takes each name once")),
@@ -215,6 +227,30 @@ def test_variables_of_others_are_none_of_its_business(
         (PRIORITY.replace("60", "nan"), ("priorities.0.head_start_min", "got nan")),
         (PRIORITY.replace("60", "1e9"), ("priorities.0.head_start_min", "525600")),
         (PRIORITY + "places = ['(']", ("priorities.0.places.0", "takes a regular")),
+        (DESTINATION + 'url = "https://h"', ("takes ae_title, host and port, or url, not both",)),
+        ('[[destinations]]\nname = "a"', ("takes ae_title, host and port, or url",)),
+        (WEB.format("ftp://h"), ("destinations.0.url", "got 'ftp://h'", "takes https://host/path")),
+        (WEB.format("https://h:x"), ("destinations.0.url", "takes https://host/path")),
+        (WEB.format("https:///p"), ("destinations.0.url", "takes https://host/path")),
+        (WEB.format("https://h/p?q=1"), ("destinations.0.url", "and no more")),
+        (WEB.format("https://h/a b"), ("destinations.0.url", "takes https://host/path")),
+        (WEB.format("https://me:hunter2@h"), ("got 'https://me:***@h'", "user and password_file")),
+        (WEB.format("https://h") + 'user = "a"', ("takes user and password_file together",)),
+        (WEB.format("https://h") + USER.format("a:b"), ("destinations.0.user", "a colon")),
+        (
+            WEB.format("https://h") + USER.format("a") + 'token_file = "t"',
+            ("takes user and password_file, or token_file, not both",),
+        ),
+        (WEB.format("http://h") + 'token_file = "t"', ("takes https:// in url where there is",)),
+        (DESTINATION + 'token_file = "t"', ("takes url where there is a password or a token",)),
+        (WEB.format("http://h") + "tls = true", ("takes https:// in url with tls = true",)),
+        (WEB.format("https://h") + "tls = false", ("takes https:// in url with tls = true",)),
+        (
+            WEB.format("https://h").replace("destinations", "sources") + 'retrieve = "get"',
+            ("sources.0", "takes ae_title, host and port where there is retrieve"),
+        ),
+        (WEB.format("https://h") + "commit = true", ("DICOMweb has no such service",)),
+        (WEB.format("https://h") + "ups = true", ("that is UPS Push",)),
     ],
 )
 def test_a_bad_key_is_named_with_what_it_got_and_what_it_takes(

@@ -21,6 +21,7 @@ DESK: dict[str, Any] = {"viewport": {"width": 1400, "height": 900}, "color_schem
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 PEER = {"ae_title": "A", "host": "127.0.0.1", "port": 1}
+URL = "https://127.0.0.1:1/dicom-web"
 
 ROUTES = [
     {"name": "everything", "to": ["pacs", "archive"]},
@@ -53,9 +54,9 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
     return Stations(
         Settings(
             home=tmp_path_factory.mktemp("node"),
-            destinations=[{"name": "pacs", **PEER}, {"name": "archive", **PEER}],
             routes=ROUTES,
             sources=[{"name": "archive", **PEER, "poll_s": 60}, {"name": "pacs", **PEER}],
+            destinations=[{"name": "pacs", **PEER}, {"name": "archive", "url": URL}],
             assemble={"grace_s": 0, "quiet_s": 0},
             priorities=[{"name": "emergency", "head_start_min": 60, "places": [r"\bED\b"]}],
         )

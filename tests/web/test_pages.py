@@ -215,6 +215,10 @@ def test_the_system_page_shows_the_node_and_sends_a_c_echo(site: Site, visit: Vi
     expect(page.get_by_role("status").filter(has_text="does not answer")).to_be_visible()
     destinations = page.get_by_role("region", name="Destinations")
     expect(destinations.locator("li").filter(has_text="pacs")).to_contain_text("Silent")
+    archive = destinations.locator("li").filter(has_text="archive")
+    expect(archive).to_contain_text("https://127.0.0.1:1/dicom-web")
+    page.get_by_role("button", name="QIDO-RS search to archive").click()
+    expect(archive).to_contain_text("nothing listens there")
 
 
 def test_the_system_page_shows_how_each_source_is(
