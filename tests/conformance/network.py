@@ -160,8 +160,8 @@ _OF_WORKITEM = {
     "CommentsOnTheScheduledProcedureStep": "what it is flagged for, as the text report says",
     "InputReadinessState": "READY",
     "InputInformationSequence": "the report of findings in the SR class of the destination that "
-    "stores it, or the text report; with that destination's AE title or URL in DICOM or WADO-RS Retrieval "
-    "Sequence; empty where no destination gets one",
+    "stores it, or the text report; with that destination's AE title in DICOM Retrieval Sequence, "
+    "or its URL in WADO-RS Retrieval Sequence; empty where no destination gets one",
     "ReferencedRequestSequence": "Study Instance UID, Accession Number, its issuer, Referring "
     "Physician's Name of the source; the requested procedure is empty",
 }
