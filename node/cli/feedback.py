@@ -181,7 +181,7 @@ def export_labels(
 
 @command(None, group=feedback)
 def listen(config: Config = None, *, verbose: Verbose = False) -> None:
-    """Take labels by HL7 v2 over MLLP (one part of `up`, where [feedback] hl7_port is set)."""
+    """Take labels by HL7 v2 over MLLP (one part of `up`, where it has a port)."""
     import signal
     import threading
 

@@ -58,7 +58,8 @@ def test_help_comes_at_once_and_names_every_command() -> None:
     assert time.monotonic() - began < 5
     for heavy in ("torch", "pydicom", "sqlalchemy", "celery", "numpy"):
         assert f"| {heavy}\n" not in done.stderr, f"{heavy} is imported for --help"
-    names = "demo init up receive dicomweb work web analyze status show retry notify purge check"
+    names = "demo init up receive dicomweb poll fetch work web analyze status show retry route"
+    names += " notify purge check feedback"
     for name in names.split():
         assert name in done.stdout
     assert "Not for clinical use" in " ".join(done.stdout.split())
