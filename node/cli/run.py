@@ -28,12 +28,12 @@ def up(config: Config = None, *, verbose: Verbose = False) -> None:
 
     Ends with Ctrl-C or SIGTERM. Whatever is under way then goes on at the next start.
     """
-    from node.up import WEB, WORKERS, Supervisor, one_at_a_time, receivers, run_until_told
+    from node.up import WEB, Supervisor, one_at_a_time, receivers, run_until_told, workers
 
     settings = service_settings(config)
     start_service_logging(settings, "up", verbose=verbose)
     with one_at_a_time(settings.home):
-        parts = receivers(settings) | WORKERS | (WEB if settings.web.with_up else {})
+        parts = receivers(settings) | workers(settings) | (WEB if settings.web.with_up else {})
         run_until_told(Supervisor(settings, parts, config, with_broker=True, verbose=verbose))
 
 
@@ -94,7 +94,9 @@ def work(
     config: Config = None,
     queue: Annotated[
         str | None,
-        typer.Option(help="Serve only this one, analyze or deliver; else a process for each."),
+        typer.Option(
+            help="Serve only this one, analyze, deliver or shadow; else a process for each."
+        ),
     ] = None,
     threads: Annotated[
         int | None,
@@ -111,13 +113,13 @@ def work(
     """Analyze and deliver (one part of `up`, for many machines)."""
     from node.broker import broker_url, check_broker
     from node.hints import Queue
-    from node.up import WORKERS, Supervisor, run_until_told
+    from node.up import Supervisor, run_until_told, workers
     from node.work import run_worker
 
     settings = service_settings(config)
     start_service_logging(settings, queue or "work", verbose=verbose)
     if queue is None:
-        run_until_told(Supervisor(settings, WORKERS, config, verbose=verbose))
+        run_until_told(Supervisor(settings, workers(settings), config, verbose=verbose))
         return
     if queue not in list(Queue):
         raise ConfigError(f"no queue {queue!r}; there are: {', '.join(Queue)}")

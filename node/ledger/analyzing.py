@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import HINT_S, WITHOUT_RESULT, Database
+from node.ledger.database import HINT_S, WITHOUT_RESULT
 from node.ledger.records import Result, Revision, State
+from node.ledger.shadowing import NOBODY, Observed, Shadowing
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
@@ -25,7 +26,7 @@ class Claim:
         return self.revision.attempts
 
 
-class Analyzing(Database):
+class Analyzing(Shadowing):
     """A worker claims a revision, keeps its claim alive, and reports or fails."""
 
     def claim(self, revision_id: int, lease_s: float) -> Claim | None:
@@ -60,8 +61,9 @@ class Analyzing(Database):
         warnings: Sequence[str],
         maxima: dict[str, float],
         flagged: Sequence[str] = (),
+        observed: Observed | None = None,
     ) -> bool:
-        """Move a revision to reported and plan the delivery of its results.
+        """Move a revision to reported, plan the delivery of its results, and count it.
 
         Returns
         -------
@@ -69,6 +71,7 @@ class Analyzing(Database):
             False if the revision was taken over; then nothing was written.
         """
         now = self.clock()
+        judge_id = NOBODY if observed is None else self.judge_id(observed.judge)
         with self.engine.begin() as connection:
             moved = connection.execute(
                 sa.update(_revision)
@@ -90,6 +93,8 @@ class Analyzing(Database):
             # A notice that was not sent yet is not true any more.
             self.drop_unsent(connection, claim.revision.id)
             self.record(connection, claim.revision.id, results, destinations, now)
+            if observed is not None:
+                self.observe(connection, claim.revision, observed, judge_id, maxima, flagged, now)
         return True
 
     def fail(self, claim: Claim, reason: str, detail: str) -> bool:

@@ -9,6 +9,7 @@ notify.py       [[notify]], [smtp]: who is told of what, and how
 report.py       [report]: which results are made, and in what form
 retention.py    [retention]: how long what has ended is kept
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
+shadow.py       [shadow], [drift]: a second model, and what is compared over time
 web.py          [web]: where the page listens, and who may look at it
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
@@ -34,6 +35,7 @@ from node.settings.sections import (
     ModelSettings,
 )
 from node.settings.security import ClientCertificates, Peer, TakesTLS, TLSSettings
+from node.settings.shadow import DriftSettings, ShadowSettings
 from node.settings.web import WebSettings
 from node.settings.whole import Settings
 
@@ -49,6 +51,7 @@ __all__ = [
     "Destination",
     "Detail",
     "DicomSettings",
+    "DriftSettings",
     "EligibilitySettings",
     "LedgerSettings",
     "LogForm",
@@ -64,6 +67,7 @@ __all__ = [
     "ReportSettings",
     "RetentionSettings",
     "Settings",
+    "ShadowSettings",
     "SmtpSettings",
     "TLSSettings",
     "TakesTLS",

@@ -24,6 +24,7 @@ from node.settings.sections import (
     ModelSettings,
 )
 from node.settings.security import Peer
+from node.settings.shadow import DriftSettings, ShadowSettings
 from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
@@ -67,6 +68,8 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    drift: DriftSettings = DriftSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 
