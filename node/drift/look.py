@@ -140,6 +140,11 @@ class Drift:
     agreements: tuple[Agreement, ...]
     standing: Mapping[ShadowState, int]
 
+    @property
+    def judged(self) -> int:
+        """Series of the recent days that both models have judged."""
+        return sum(self.agreements[0].counts.values()) if self.agreements else 0
+
     def of(self, of: Of) -> tuple[TraitDrift, ...]:
         """The traits of one kind."""
         return tuple(item for item in self.traits if item.of is of)

@@ -9,8 +9,6 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 
-import numpy as np
-
 from ml.labels import SUBTYPES, Label
 from node.ledger import Count
 
@@ -67,7 +65,9 @@ def _steps(first: float, last: float, step: float) -> tuple[float, ...]:
     return tuple(round(first + step * k, 6) for k in range(count + 1))
 
 
-SLICES = Trait("slices", "Slices", edges=(0, *np.geomspace(8, 1024, 71).round(1)), digits=0)
+_COUNTS = (*range(32), *range(32, 64, 2), *range(64, 128, 4), *range(128, 512, 16), 512, 1024)
+
+SLICES = Trait("slices", "Slices", edges=_COUNTS, digits=0)
 SPACING = Trait("spacing_mm", "Distance of slices", "mm", _steps(0, 10, 0.125))
 THICKNESS = Trait("slice_thickness_mm", "Slice thickness", "mm", _steps(0, 10, 0.125))
 PIXEL = Trait("pixel_spacing_mm", "Size of a pixel", "mm", _steps(0.2, 1.2, 0.02), digits=2)

@@ -14,6 +14,7 @@ from node.vitals.look import (
     look_at_destinations,
     look_at_disk,
     look_at_model,
+    waits_since,
 )
 from node.vitals.records import GPU, Disk, Echo, Folder, Vitals, WaitingQueue, WorkerState
 
@@ -31,4 +32,5 @@ __all__ = [
     "look_at_destinations",
     "look_at_disk",
     "look_at_model",
+    "waits_since",
 ]
