@@ -10,6 +10,7 @@ Nothing here brings PyTorch.
 """
 
 from node.drift.agreement import (
+    AGREED,
     Agreement,
     Kappa,
     Verdict,
@@ -23,6 +24,7 @@ from node.drift.measure import judge_of, said_of, traits_of
 from node.drift.traits import FLAGGED, UNSAID, Trait
 
 __all__ = [
+    "AGREED",
     "FLAGGED",
     "LARGE",
     "MODERATE",

@@ -23,6 +23,9 @@ PREFIX = "agree_"
 ANYTHING = "flagged"
 """Stands for the series as a whole: whether anything is flagged in it."""
 
+AGREED = f"{PREFIX}{ANYTHING}"
+"""The trait whose mean is the share of series on which both agree."""
+
 DRAWS = 4000
 LEAST_RANKED = 10
 """Of fewer series no rank correlation is told."""
@@ -118,11 +121,13 @@ def agreed_on(
     """How far two judges agree on a series, to be counted."""
     can_tell = bool(primary.operating_point and judge.operating_point)
 
-    def count(name: str, by_first: bool, by_second: bool, apart: float) -> Count:
+    def count(name: str, by_first: bool, by_second: bool, value: float) -> Count:
         verdict = _verdict(by_first, by_second) if can_tell else Verdict.UNKNOWN
-        return Count(f"{PREFIX}{name}", verdict, apart)
+        return Count(f"{PREFIX}{name}", verdict, value)
 
-    found = [count(ANYTHING, bool(primary_flagged), bool(flagged), 0.0)]
+    # Its value is whether both say the same: what is shown of each day is the mean.
+    same = float(bool(primary_flagged) == bool(flagged))
+    found = [count(ANYTHING, bool(primary_flagged), bool(flagged), same)]
     for label in traits.MAXIMA:
         name = label.value
         apart = abs(primary_maxima[name] - maxima[name])

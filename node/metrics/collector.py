@@ -7,6 +7,7 @@ https://prometheus.io/docs/practices/naming/
 
 import platform
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
@@ -41,6 +42,8 @@ from node.vitals import (
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
+DRIFT_EVERY_S = 60.0
+
 
 class Metrics(Collector):
     """All metrics of a node, collected when they are asked for.
@@ -62,6 +65,7 @@ class Metrics(Collector):
         self._background = background
         self._counts: Counts | None = None
         self._drift = DriftLook(settings, ledger)
+        self._drift_seen: tuple[float, Drift] | None = None
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -162,6 +166,14 @@ class Metrics(Collector):
             return
         yield from found
 
+    def _look_at_drift(self) -> Drift:
+        """What has changed; it does so over days, and is looked at again after a while."""
+        now = time.monotonic()
+        with self._lock:
+            if self._drift_seen is None or now - self._drift_seen[0] > DRIFT_EVERY_S:
+                self._drift_seen = now, self._drift.look()
+            return self._drift_seen[1]
+
     def _ask_ledger(self) -> Iterator[Metric]:
         standing = self._ledger.standing()
         unsent_since = self._ledger.unsent_since()
@@ -193,7 +205,7 @@ class Metrics(Collector):
         yield from _of_destinations(destinations)
         rules = [rule.name for rule in self._settings.notify]
         yield from _of_notifications(rules, self._ledger.untaken_notifications())
-        yield from _of_drift(self._drift.look())
+        yield from _of_drift(self._look_at_drift())
         last = self._ledger.last_received()
         if last is not None:
             yield _gauge(
