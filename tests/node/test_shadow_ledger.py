@@ -1,6 +1,7 @@
 """What is counted is counted once; what waits for the shadow holds nothing up and is not lost."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,14 @@ def test_a_header_that_says_something_new_each_time_does_not_fill_the_ledger(
     kernels = {name: n for (trait, name), n in tallied(ledger).items() if trait == "kernel"}
     assert len(kernels) == MOST_BINS + 1
     assert kernels[OTHER] == 5
+
+
+def test_workers_that_report_at_the_same_time_count_every_series(ledger: Ledger) -> None:
+    revisions = [store(ledger, f"1.2.{n}") for n in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda revision: report(ledger, revision), revisions))
+    assert tallied(ledger) == {("kernel", "H31s"): 24, ("kvp", "120"): 24}
+    assert len(ledger.due_shadows()) == 24
 
 
 def test_days_are_told_apart_and_added_up(ledger: Ledger, clock: Clock) -> None:
