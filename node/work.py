@@ -18,7 +18,6 @@ from node.commit import ask, tell
 from node.deliver import Deliverer
 from node.drift import judge_of, said_of, traits_of
 from node.environment import is_passing
-from node.errors import ConfigError
 from node.hints import (
     ASK_TASK,
     HOW_IT_IS,
@@ -280,13 +279,9 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
     ------
     BundleError
         If it is to judge and the model cannot be loaded.
-    ConfigError
-        If it is to judge in the shadow, and no model is configured for that.
     """
     analyzer = None
     if queue is Queue.SHADOW:
-        if not settings.shadow.is_on:
-            raise ConfigError("nothing is judged twice: [shadow] bundle is not set")
         os.nice(LEAST_PRIORITY)
     if queue in JUDGING:
         # Here alone: who only delivers needs no PyTorch, neither its seconds nor its memory.

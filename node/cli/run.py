@@ -112,7 +112,7 @@ def work(
 ) -> None:
     """Analyze and deliver (one part of `up`, for many machines)."""
     from node.broker import broker_url, check_broker
-    from node.hints import Queue
+    from node.hints import Queue, queues_of
     from node.up import Supervisor, run_until_told, workers
     from node.work import run_worker
 
@@ -123,6 +123,8 @@ def work(
         return
     if queue not in list(Queue):
         raise ConfigError(f"no queue {queue!r}; there are: {', '.join(Queue)}")
+    if queue not in queues_of(settings):
+        raise ConfigError(f"nothing is to be done for {queue}: [{queue}] bundle is not set")
     url = broker_url(settings)
     check_broker(url)
     # No destination has two senders, and so a slow one holds no other up.
