@@ -75,7 +75,7 @@ def fill(
     each: int,
     site: Site | Callable[[int], Site],
     seed: int = 1,
-    second: Judge | None = SECOND,
+    judges: tuple[Judge, Judge] = (FIRST, SECOND),
 ) -> None:
     """Count series of some days, and let both models judge them.
 
@@ -89,12 +89,12 @@ def fill(
     site : Site or callable
         What they are like, on a day.
     seed : int
-    second : Judge, optional
-        Who judges in the shadow.
+    judges : tuple of Judge
+        Who reports, and who judges in the shadow.
     """
     rng = np.random.default_rng(seed)
-    first_id = ledger.judge_id(FIRST)
-    second_id = NOBODY if second is None else ledger.judge_id(second)
+    first, second = judges
+    first_id, second_id = ledger.judge_id(first), ledger.judge_id(second)
     counted: Counter[tuple[int, int, int, str, str]] = Counter()
     totals: Counter[tuple[int, int, int, str, str]] = Counter()
     pairs = []
@@ -110,13 +110,12 @@ def fill(
         for _ in range(each):
             said = maxima(rng, rng.random() < here.bleeds)
             count(day, (NOBODY, NOBODY), here.series(rng))
-            count(day, (first_id, NOBODY), said_of(said, flagged(said), FIRST))
-            if second is not None:
-                other = disturbed(said, rng, 0.06)
-                count(day, (NOBODY, second_id), said_of(other, flagged(other), second))
-                agreed = agreed_on(said, flagged(said), FIRST, other, flagged(other), second)
-                count(day, (first_id, second_id), agreed)
-                pairs.append((day, said, other))
+            count(day, (first_id, NOBODY), said_of(said, flagged(said), first))
+            other = disturbed(said, rng, 0.06)
+            count(day, (NOBODY, second_id), said_of(other, flagged(other), second))
+            agreed = agreed_on(said, flagged(said), first, other, flagged(other), second)
+            count(day, (first_id, second_id), agreed)
+            pairs.append((day, said, other))
     rows = [
         dict(
             zip(("day", "primary_id", "shadow_id", "trait", "bin"), key, strict=True),
