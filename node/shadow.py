@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ml.errors import IchnodeError, first_line
 from node.audit import Auditor
-from node.drift import agreed_on, judge_of, said_of
+from node.drift import agreed_on
+from node.drift.measure import judge_of, said_of
 from node.environment import is_passing
 from node.hints import PAUSE_AFTER_ERROR_S
 from node.lease import staying_alive

@@ -16,7 +16,7 @@ from node.assemble import Reason
 from node.audit import Auditor
 from node.commit import ask, tell
 from node.deliver import Deliverer
-from node.drift import judge_of, said_of, traits_of
+from node.drift.measure import judge_of, said_of, traits_of
 from node.environment import is_passing
 from node.hints import (
     ASK_TASK,

@@ -6,7 +6,7 @@ compare.py     how far a distribution has moved: the population stability index
 agreement.py   how far two models agree: Cohen's kappa and what goes with it
 look.py        one look at what was counted: what the page shows and the metrics say
 
-Nothing here brings PyTorch.
+Nothing here brings PyTorch; `measure` alone, which only workers import, brings SciPy.
 """
 
 from node.drift.agreement import (
@@ -20,7 +20,6 @@ from node.drift.agreement import (
 )
 from node.drift.compare import LARGE, MODERATE, Level, Shift
 from node.drift.look import Drift, DriftLook, Of, Reading, TraitDrift, Window, day_of
-from node.drift.measure import judge_of, said_of, traits_of
 from node.drift.traits import FLAGGED, UNSAID, Trait
 
 __all__ = [
@@ -44,8 +43,5 @@ __all__ = [
     "agreed_on",
     "day_of",
     "furthest_apart",
-    "judge_of",
     "rank_correlation",
-    "said_of",
-    "traits_of",
 ]

@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 
 from ml.phantom import make_phantom
 from ml.series import Slice, Volume
-from node.drift import UNSAID, traits_of
+from node.drift import UNSAID
+from node.drift.measure import traits_of
 from node.drift.traits import INPUTS, KERNEL, LONGEST, SLICES, SOFT_MEAN
 from tests.cases import Case, make_case
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from node.drift import agreed_on, said_of
+from node.drift import agreed_on
+from node.drift.measure import said_of
 from node.ledger import (
     DAY_S,
     ENDED,

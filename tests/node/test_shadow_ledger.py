@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from ml.labels import LABELS
-from node.drift import agreed_on, said_of
+from node.drift import agreed_on
+from node.drift.measure import said_of
 from node.drift.traits import KERNEL, KVP
 from node.ledger import (
     DAY_S,
