@@ -20,8 +20,9 @@ from node.drift.traits import UNSAID
 MODERATE, LARGE = 0.1, 0.25
 """From where on a shift is called so; the usual words for this index."""
 
-CHANCE = 0.01
-"""How often chance alone makes more than what is called chance."""
+CHANCE = 0.001
+"""How often chance alone makes more than what is called chance: some twenty traits are compared
+at each look, and one that has not changed is seldom to be called so."""
 
 GROUPS = 10
 """Into which numbers are joined, of about the same size."""
@@ -52,7 +53,7 @@ class Shift:
     psi : float, optional
         The population stability index; None with too few series.
     by_chance : float, optional
-        What it reaches without any change in one of a hundred comparisons.
+        What it reaches without any change in one of a thousand comparisons.
     """
 
     level: Level
@@ -92,7 +93,7 @@ def shift(
 
 
 def _chi_square(degrees: int) -> float:
-    """What chi-square exceeds by chance, to a hundredth (Wilson and Hilferty 1931).
+    """What chi-square exceeds by chance, to some hundredths (Wilson and Hilferty 1931).
 
     SciPy knows it to all digits, and takes 16 MB of every process that looks.
     """

@@ -267,7 +267,7 @@ def _of_drift(drift: Drift) -> Iterator[Metric]:
     )
     yield _gauge(
         "drift_psi_by_chance",
-        "What that index reaches without any change in one of a hundred comparisons.",
+        "What that index reaches without any change in one of a thousand comparisons.",
         {
             (of, name): shift.by_chance
             for of, name, shift in compared

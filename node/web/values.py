@@ -190,7 +190,7 @@ class Trait(Value):
     level: Level
     psi: float | None = Field(description="population stability index; None with too few series")
     by_chance: float | None = Field(
-        description="what it reaches without any change in one of a hundred comparisons"
+        description="what it reaches without any change in one of a thousand comparisons"
     )
     reference_mean: float | None
     recent_mean: float | None

@@ -1,6 +1,7 @@
 """The shadow judges what was reported, gives way, and changes nothing of what is sent."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from ml.errors import IchnodeError
 from ml.labels import LABELS, Label
 from ml.phantom import make_phantom, write_dicom
 from node.analyze import Analyzer
+from node.check import Finding, Health, check
 from node.clean import Cleaner
 from node.ledger import Instance, Revision, Shadow, ShadowState, State
 from node.reading import read_identity
@@ -325,6 +327,21 @@ def test_an_error_of_the_shadow_is_its_own(
         assert house.shadow(revision).state is state
     assert "Doe" not in caplog.text
     assert house.ledger.revision(revision.id) == revision
+
+
+def test_the_doctor_says_what_a_broken_shadow_is_ill_with(
+    bundles: tuple[Path, Path], tmp_path: Path
+) -> None:
+    copied = shutil.copytree(bundles[1], tmp_path / "second")
+
+    def told() -> Finding:
+        settings = _settings(tmp_path, bundles, shadow={"bundle": str(copied)})
+        return next(finding for finding in check(settings) if finding.subject == "shadow")
+
+    assert told().health is Health.GOOD
+    (copied / "stage1.safetensors").write_bytes(b"torn")
+    assert told().health is Health.BAD
+    assert "stage1.safetensors is not what bundle.json says" in told().text
 
 
 def test_a_header_that_cannot_be_measured_does_not_hold_the_report_up(

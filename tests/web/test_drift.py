@@ -57,7 +57,7 @@ def settings_in(home: Path, bundles: tuple[Path, Path], **more: Any) -> Settings
         assemble={"grace_s": 0, "quiet_s": 0},
         analyze={"runtime": "torch"},
         model={"bundle": str(bundles[0])},
-        **{"shadow": {"bundle": str(bundles[1])}, **more},
+        **{"shadow": {"bundle": str(bundles[1])}, "drift": {"reference_days": 30}, **more},
     )
 
 
