@@ -27,7 +27,7 @@ from node.report import Kind
 from node.settings import Destination, Settings, load_settings
 from node.spool import Spool
 from node.standin import standin_pacs, stored_file
-from node.up import WORKERS, Supervisor, one_at_a_time, receivers
+from node.up import Supervisor, one_at_a_time, receivers, workers
 
 START_TIMEOUT_S = 60.0
 STILL_TIMEOUT_S = 180.0
@@ -161,7 +161,7 @@ def _sendable(path: Path, console: Console) -> list[FoundSeries]:
 @contextmanager
 def _running_node(stage: _Stage, console: Console) -> Iterator[Supervisor]:
     log_file = stage.out / LOG
-    parts = receivers(stage.settings) | WORKERS
+    parts = receivers(stage.settings) | workers(stage.settings)
     supervisor = Supervisor(
         stage.settings, parts, stage.config, with_broker=True, log_file=log_file
     )
@@ -193,7 +193,9 @@ def _wait_for_answer(stage: _Stage, supervisor: Supervisor, log_file: Path) -> N
         except DeliveryError:
             time.sleep(0.2)
         else:
-            if len(answering_workers(broker_url(stage.settings), stage.settings)) >= len(WORKERS):
+            if len(answering_workers(broker_url(stage.settings), stage.settings)) >= len(
+                workers(stage.settings)
+            ):
                 return
     raise ConfigError(f"the node does not start, see {log_file}")
 

@@ -29,6 +29,12 @@ class Queue(StrEnum):
 
     ANALYZE = "analyze"
     DELIVER = "deliver"
+    SHADOW = "shadow"
+
+
+def queues_of(settings: Settings) -> tuple[Queue, ...]:
+    """The queues that a node with this configuration has workers for."""
+    return tuple(queue for queue in Queue if queue is not Queue.SHADOW or settings.shadow.is_on)
 
 
 def task_name(queue: Queue) -> str:
@@ -128,6 +134,10 @@ class Hints:
     def deliver(self, destination: str) -> None:
         """Say that results are to be sent to a destination."""
         self._send(Queue.DELIVER, task_name(Queue.DELIVER), destination)
+
+    def shadow(self, shadow_id: int) -> None:
+        """Say that a series waits for the second model."""
+        self._send(Queue.SHADOW, task_name(Queue.SHADOW), shadow_id)
 
     def ask_commitment(self, destination: str) -> None:
         """Say that a destination is to be asked to commit to what it has stored."""

@@ -24,6 +24,7 @@ from node.ledger import (
     Notification,
     NotificationState,
     Revision,
+    Shadow,
     SourceState,
     State,
     Waiting,
@@ -406,6 +407,30 @@ def details_json(ledger: Ledger, spool: Spool, revision: Revision) -> dict[str, 
             for item in deliveries
         ],
         "notifications": [notification_json(item) for item in ledger.notifications(revision)],
+        "shadow": shadow_json(ledger.shadow_of(revision.id)),
+    }
+
+
+def shadow_json(shadow: Shadow | None) -> dict[str, Any] | None:
+    """What a second model says of a revision, in `ichnode show --json`; it is never sent."""
+    if shadow is None:
+        return None
+    judge = shadow.judge
+    return {
+        "state": shadow.state.value,
+        "detail": shadow.detail,
+        "updated_at": shadow.updated_at.isoformat(),
+        "model": None
+        if judge is None
+        else {"name": judge.name, "version": judge.version, "digest": judge.digest},
+        "operating_point": None if judge is None else judge.operating_point or None,
+        "probabilities": shadow.maxima,
+        "flagged": list(shadow.flagged),
+        "compared_with": {
+            "digest": shadow.primary.digest,
+            "probabilities": shadow.primary_maxima,
+            "flagged": list(shadow.primary_flagged),
+        },
     }
 
 
@@ -447,6 +472,8 @@ def details(console: Console, found: Sequence[dict[str, Any]]) -> None:
             console.print(
                 f"  {item['event']} told by {item['rule']}: {item['state']}{why}", highlight=False
             )
+        if entry["shadow"]:
+            _shadow(console, entry["shadow"])
         if entry["results"]:
             console.print(f"  results: {Path(entry['results'][0]['path']).parent}", highlight=False)
         console.print()
@@ -506,6 +533,28 @@ def routing(
         console.print(f"{name}{where} gets {what}", highlight=False, markup=False)
     if not found.wanted:
         console.print(found.unsent, highlight=False, markup=False, soft_wrap=True)
+
+
+def _shadow(console: Console, shadow: dict[str, Any]) -> None:
+    """What the second model said beside the first one, plainly apart from what was sent."""
+    if shadow["model"] is None:
+        why = f": {escape(shadow['detail'])}" if shadow["detail"] else ""
+        console.print(f"  shadow, never sent: {shadow['state']}{why}", highlight=False)
+        return
+    name = f"{shadow['model']['name']} {shadow['model']['version']}"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("highest")
+    table.add_column("reported", justify="right")
+    table.add_column("shadow, never sent", justify="right")
+    for label in (Label.ANY, *SUBTYPES):
+        cells = [
+            f"{said['probabilities'][label.value]:.3f}"
+            f"{' flagged' if label.value in said['flagged'] else ''}"
+            for said in (shadow["compared_with"], shadow)
+        ]
+        table.add_row(label.abbreviation, *cells)
+    console.print(f"  judged in the shadow by {escape(name)}", highlight=False)
+    console.print(table)
 
 
 def probability_table(

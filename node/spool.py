@@ -24,6 +24,9 @@ from node.errors import SpoolError
 PROBABILITIES = "probabilities.json"
 """The file beside a revision's result objects that holds every slice's probabilities."""
 
+SHADOW = "shadow.json"
+"""Beside it: those of the second model, which nothing is ever made from that leaves the node."""
+
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 
 

@@ -44,6 +44,9 @@ MOST_AT_ONCE_S = 2.0
 RESTS = 100
 """A look for what no commitment was asked for is followed by so many times as long without."""
 
+SHADOWS_AT_ONCE = 20
+"""Hints that the shadow gets together: more would only be sent again after a busy time."""
+
 LEEWAY_S = 30.0
 """Nothing waits for longer than the configuration says and this, seconds."""
 
@@ -75,6 +78,7 @@ class Sweeper:
             self.explain,
             self.hint_analyze,
             self.hint_deliver,
+            *((self.take_back_shadows, self.hint_shadow) if settings.shadow.is_on else ()),
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -123,6 +127,7 @@ class Sweeper:
         delivery_s = LEEWAY_S + max(rules.deliver.longest_pause_s, rules.deliver.first_pause_s)
         if pulled := self.ledger.straighten(revision_s, delivery_s):
             log.warning("the clock was set back: %d times were pulled back with it", pulled)
+        self.ledger.straighten_shadows(revision_s)
         self.ledger.straighten_commitments(max(delivery_s, LEEWAY_S + rules.deliver.commit_wait_s))
 
     def assemble(self) -> None:
@@ -259,6 +264,21 @@ class Sweeper:
                 self.hints.ask_commitment(destination)
             for report_id in to_tell:
                 self.hints.tell_commitment(report_id)
+
+    def take_back_shadows(self) -> None:
+        """Take back what workers of the shadow hold that are silent."""
+        if taken := self.ledger.take_back_shadows(self.settings.analyze.max_attempts):
+            log.warning("workers of the shadow are silent: %d series were taken back", taken)
+
+    def hint_shadow(self) -> None:
+        """Send hints about what waits for the shadow, while nothing waits for the first model."""
+        waiting = self.ledger.due_shadows()
+        if not waiting or (self.settings.shadow.yields and self.ledger.is_primary_busy()):
+            return
+        if self.hints.is_empty(Queue.SHADOW):
+            for shadow_id in waiting[:SHADOWS_AT_ONCE]:
+                self.hints.shadow(shadow_id)
+                self.ledger.postpone_shadow(shadow_id)
 
     def clean(self) -> None:
         """Remove some of what has ended long ago, and earlier where the disk fills up."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from node.broker import EmbeddedBroker, broker_url, check_broker
 from node.errors import ConfigError
-from node.hints import Queue
+from node.hints import Queue, queues_of
 from node.port import open_port
 from node.processes import end_process, start_process
 from node.settings import Settings
@@ -23,13 +23,16 @@ from node.settings import Settings
 log = logging.getLogger(__name__)
 
 RECEIVE = "receive"
-WORKERS = {queue.value: ["work", "--queue", queue.value] for queue in Queue}
-"""Name of each part, and the command of `ichnode` that it runs."""
-
 WEB = {"web": ["web"]}
 DICOMWEB = {"dicomweb": ["dicomweb"]}
 FEEDBACK = {"feedback": ["feedback", "listen"]}
 POLL = {"poll": ["poll"]}
+"""Name of a part, and the command of `ichnode` that it runs."""
+
+
+def workers(settings: Settings) -> dict[str, list[str]]:
+    """The parts that work, one for each queue."""
+    return {queue.value: ["work", "--queue", queue.value] for queue in queues_of(settings)}
 
 
 def receivers(settings: Settings) -> dict[str, list[str]]:
@@ -40,7 +43,7 @@ def receivers(settings: Settings) -> dict[str, list[str]]:
 
 def parts_of(settings: Settings) -> dict[str, list[str]]:
     """All parts of a node on one machine: those that every node has, and those configured."""
-    parts = receivers(settings) | WORKERS
+    parts = receivers(settings) | workers(settings)
     if settings.web.with_up:
         parts |= WEB
     if settings.dicomweb.port is not None:
@@ -57,6 +60,12 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 BAD_CONFIG = 2
 """Exit code of a part whose configuration or model cannot be used."""
+
+DISPENSABLE = frozenset({Queue.SHADOW.value})
+"""Parts without which the node starts and works."""
+
+DISPENSED_S = 600.0
+"""Until such a part is started again that cannot work as it is configured, seconds."""
 
 SETTLED_S = 60.0
 """A part that ran for this long starts with the first pause again when it ends."""
@@ -76,7 +85,12 @@ class _Part:
 
     def keep_running(self, now: float) -> None:
         if self.process is not None and self.process.poll() is not None:
-            if self.starts == 1 and self.process.returncode == BAD_CONFIG:
+            is_badly_configured = self.process.returncode == BAD_CONFIG
+            if is_badly_configured and self.name in DISPENSABLE:
+                log.error("the node goes on without %s, which says why it cannot", self.name)
+                self.process, self.start_at = None, now + DISPENSED_S
+                return
+            if self.starts == 1 and is_badly_configured:
                 raise ConfigError(f"the node cannot start: {self.name} says why")
             log.error("%s ended with %s, starting again", self.name, self.process.returncode)
             if now - self.started_at > SETTLED_S:
@@ -100,7 +114,7 @@ class Supervisor:
     ----------
     settings : Settings
     parts : mapping of str to list of str
-        Of `receivers` and `WORKERS`.
+        Of `receivers` and `workers`.
     config : pathlib.Path, optional
         The file that the parts read their settings from.
     with_broker : bool

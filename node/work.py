@@ -16,9 +16,9 @@ from node.assemble import Reason
 from node.audit import Auditor, Study
 from node.commit import ask, tell
 from node.deliver import Deliverer
+from node.drift.measure import judge_of, said_of, traits_of
 from node.environment import is_passing
 from node.facts import SeriesFacts
-from node.headers import read_headers_beside
 from node.hints import (
     ASK_TASK,
     HOW_IT_IS,
@@ -29,13 +29,12 @@ from node.hints import (
     celery_app,
     task_name,
 )
-from node.judgement import digest_of_instances
 from node.lease import staying_alive
 from node.ledger import (
     Claim,
-    Instance,
     JudgingModel,
     Ledger,
+    Observed,
     Result,
     digest_of_accession,
     open_ledger,
@@ -45,7 +44,9 @@ from node.logs import about
 from node.report import build, capture_numbers
 from node.results import predecessors, recorded
 from node.routing import Routing, decide, forms, plan, workitems
+from node.series import InstancesLost, read_series
 from node.settings import Settings
+from node.shadow import ShadowWorker, settings_of_shadow
 from node.spool import PROBABILITIES, Spool, write_durably
 from node.summary import findings_json, flagged, maxima, model_json, series_json
 
@@ -54,16 +55,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEAST_PRIORITY = 19
+"""Of the shadow's process: what the scheduler of the machine gives others first."""
+
+JUDGING = (Queue.ANALYZE, Queue.SHADOW)
+"""Queues whose workers have a model."""
+
 RARELY = 50_000, 20, 100
 """How many new objects a worker that analyzes has before their cycles are looked for."""
-
-
-class InstancesLost(IchnodeError):
-    """Files of a series are gone from the spool or altered there."""
-
-    def __init__(self, instances: list[Instance]) -> None:
-        super().__init__(f"{len(instances)} images are gone from the spool or altered there")
-        self.instances = instances
 
 
 class Worker:
@@ -76,7 +75,7 @@ class Worker:
     spool : Spool
     hints : Hints
     analyzer : Analyzer, optional
-        None in a worker that only delivers.
+        None in a worker that does not report.
     auditor : Auditor, optional
     """
 
@@ -143,7 +142,8 @@ class Worker:
     ) -> None:
         where = plan(routing, results, self.settings)
         unsent = None if where.deliveries else routing.unsent
-        model = analysis.judgement.model
+        judge = judge_of(analysis.judgement.model)
+        observed = self._observe(analysis, judge)
         reported = patiently(
             lambda: self.ledger.report(
                 claim,
@@ -155,13 +155,9 @@ class Worker:
                 said=routing.said or unsent,
                 # Without routes results stay until somebody names a destination.
                 unsent=unsent if self.settings.routes else None,
-                model=JudgingModel(
-                    model.name,
-                    model.version,
-                    model.digest,
-                    "" if model.operating_point is None else model.operating_point.name,
-                ),
+                model=judge,
                 accession=digest_of_accession(_accession_number(analysis)),
+                observed=observed,
             )
         )
         if reported:
@@ -172,7 +168,7 @@ class Worker:
                 analysis.sources,
                 claim.revision.series_instance_uid,
                 claim.revision.number,
-                model,
+                analysis.judgement.model,
             )
             for destination in where.destinations:
                 self.hints.deliver(destination)
@@ -180,14 +176,7 @@ class Worker:
     def _analyze(self, claim: Claim, analyzer: "Analyzer") -> "Analysis":
         from node.analyze import analyze  # noqa: PLC0415  as in `run_worker`
 
-        instances = self.ledger.instances(claim.revision)
-        series, lost = read_headers_beside(
-            [self.spool.path(instance.path) for instance in instances],
-            lambda: [i for i in instances if not self.spool.holds(i.path, i.digest)],
-        )
-        if lost:
-            raise InstancesLost(lost)
-        digest = digest_of_instances((i.sop_instance_uid, i.digest) for i in instances)
+        series, digest = read_series(self.ledger, self.spool, claim.revision)
         return analyze(analyzer, series, digest, claim.revision.warnings)
 
     def _report(self, claim: Claim, analysis: "Analysis", routing: Routing) -> list[Result]:
@@ -218,6 +207,17 @@ class Worker:
         }
         write_durably(folder / PROBABILITIES, json.dumps(document, indent=1).encode())
         return recorded(objects, self.spool)
+
+    def _observe(self, analysis: "Analysis", judge: JudgingModel) -> Observed:
+        """What is counted of a series, and whether the shadow is to judge it too."""
+        judgement = analysis.judgement
+        said = said_of(maxima(judgement), flagged(judgement), judge)
+        try:
+            traits = traits_of(analysis.volume, analysis.sources)
+        except Exception as error:  # whatever stands in a header must not hold a report up
+            log.warning("traits of a series are not counted: %s", type(error).__name__)
+            traits = ()
+        return Observed(traits, said, is_shadowed=self.settings.shadow.is_on)
 
     def _after_error(self, claim: Claim, error: Exception) -> None:
         """Try again later, or end the revision, by whose fault it was."""
@@ -316,14 +316,17 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
     Raises
     ------
     BundleError
-        If it is to analyze and the model cannot be loaded.
+        If it is to judge and the model cannot be loaded.
     """
     analyzer = None
-    if queue is Queue.ANALYZE:
+    if queue is Queue.SHADOW:
+        os.nice(LEAST_PRIORITY)
+    if queue in JUDGING:
         # Here alone: who only delivers needs no PyTorch, neither its seconds nor its memory.
         from node.analyze import Analyzer  # noqa: PLC0415
 
-        analyzer = Analyzer.load(settings)
+        is_shadow = queue is Queue.SHADOW
+        analyzer = Analyzer.load(settings_of_shadow(settings) if is_shadow else settings)
         model, detector = analyzer.model, analyzer.detector
         log.info(
             "model %s %s on %s by %s", model.name, model.version, detector.device, detector.runtime
@@ -334,17 +337,20 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
         gc.collect()
         gc.set_threshold(*RARELY)
     with Auditor.open(settings, queue) as auditor:
-        worker = Worker(
-            settings,
-            open_ledger(settings.ledger_url),
-            Spool(settings.home),
-            Hints(url, settings),
-            analyzer,
-            auditor,
-        )
+        ledger, spool = open_ledger(settings.ledger_url), Spool(settings.home)
+        worker = Worker(settings, ledger, spool, Hints(url, settings), analyzer, auditor)
         app = celery_app(url, settings)
         if queue is Queue.ANALYZE:
             app.task(worker.analyze, name=task_name(queue))
+        elif queue is Queue.SHADOW:
+            assert analyzer is not None
+            shadow = ShadowWorker(settings, ledger, spool, analyzer, auditor)
+
+            def judge(shadow_id: int) -> None:
+                with _telling_plainly():
+                    shadow.judge(shadow_id)
+
+            app.task(judge, name=task_name(queue))
         else:
             app.task(worker.deliver, name=task_name(queue))
             app.task(worker.ask_commitment, name=ASK_TASK)

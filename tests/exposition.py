@@ -10,13 +10,15 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from ml.identity import identify
 from node.broker import EmbeddedBroker
 from node.hints import Queue
-from node.ledger import Instance, open_ledger
+from node.ledger import DAY_S, Instance, JudgingModel, Ledger, open_ledger
 from node.metrics import Metrics
 from node.processes import end_process
 from node.settings import Settings
 from node.vitals import GPU, Background, Folder, WorkerState
+from tests import drift as invented
 from tests.bench.filling import CT
 from tests.page import write_between
 
@@ -25,13 +27,14 @@ MARKS = ("<!-- metrics -->", "<!-- /metrics -->")
 
 
 def everything(home: Path) -> list[Metric]:
-    """The metrics of a node that has something of everything: a GPU, a destination, an image."""
+    """The metrics of a node that has something of everything: a GPU, a destination, a shadow."""
     settings = Settings(
         home=home,
         destinations=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
         priorities=[{"name": "emergency", "head_start_min": 60, "places": ["ED"]}],
         sources=[{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
         notify=[{"name": "team", "to": "https://hooks.example/"}],
+        shadow={"bundle": "phantom"},
     )
     broker = EmbeddedBroker(home)
     process = broker.start()
@@ -42,10 +45,19 @@ def everything(home: Path) -> list[Metric]:
     ledger = open_ledger(settings.ledger_url)
     ledger.store(Instance("1.2", "1.2.3", "1.2.3.4", CT, "a" * 64, Path("x"), "CT1"), 30)
     ledger.source_answers("pacs")
+    _judge_for_weeks(ledger, settings)
     text = Metrics(settings, ledger, background).exposition().decode()
     ledger.close()
     end_process(process, 10)
     return list(text_string_to_metric_families(text))
+
+
+def _judge_for_weeks(ledger: Ledger, settings: Settings) -> None:
+    """As many series on both sides as a comparison needs; the shadow is the same model."""
+    model = identify(settings.model.bundle)
+    both = JudgingModel(model.name, model.version, model.digest, settings.model.operating_point)
+    today = int(ledger.clock() // DAY_S)
+    invented.fill(ledger, range(today - 60, today), 10, invented.Site(), judges=(both, both))
 
 
 def name_of(family: Metric) -> str:

@@ -61,7 +61,7 @@ def check(settings: Settings) -> Iterator[Finding]:
     judging = (
         _guarded(
             "model",
-            lambda: _model(settings),
+            lambda: _bundle("model", settings.model.bundle, settings.model.operating_point),
             "set [model] bundle to one that is whole, or copy it again",
         ),
         _guarded(
@@ -73,6 +73,14 @@ def check(settings: Settings) -> Iterator[Finding]:
     yield from judging
     if not any(finding.health is Health.BAD for finding in judging):
         yield _guarded("stage 1", lambda: _stage_1(settings), "see [analyze] runtime")
+    if settings.shadow.bundle is not None:
+        yield _guarded(
+            "shadow",
+            lambda: _bundle(
+                "shadow", settings.shadow.bundle or "", settings.shadow.operating_point
+            ),
+            "the node goes on without it; set [shadow] bundle to one that is whole",
+        )
     yield _guarded("decoders", _decoders, "reinstall ichnode: a decoder is missing")
     if not settings.recipients:
         yield Finding(
@@ -361,21 +369,22 @@ def _certificate(name: str, certificate: Path, key: Path) -> Finding:
     return Finding(f"certificate {name}", Health.GOOD, text)
 
 
-def _model(settings: Settings) -> Finding:
+def _bundle(subject: str, name: str, operating_point: str) -> Finding:
+    """Whether the model of a section can be loaded, and flags anything."""
     from ml.bundle import load_bundle
 
-    bundle = load_bundle(settings.model.bundle)
+    bundle = load_bundle(name)
     manifest = bundle.manifest
-    name = f"{manifest.name} {manifest.version} ({manifest.backbone}, digest {bundle.digest[:12]})"
+    told = f"{manifest.name} {manifest.version} ({manifest.backbone}, digest {bundle.digest[:12]})"
     points = [point.name for point in manifest.operating_points]
-    if settings.model.operating_point not in points:
+    if operating_point not in points:
         return Finding(
-            "model",
+            subject,
             Health.NOTE,
-            f"{name} has no operating point {settings.model.operating_point!r}: nothing is flagged",
-            f"set [model] operating_point to one of: {', '.join(points) or 'none'}",
+            f"{told} has no operating point {operating_point!r}: nothing is flagged",
+            f"set [{subject}] operating_point to one of: {', '.join(points) or 'none'}",
         )
-    return Finding("model", Health.GOOD, name)
+    return Finding(subject, Health.GOOD, told)
 
 
 def _device(settings: Settings) -> Finding:

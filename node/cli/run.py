@@ -120,7 +120,9 @@ def work(
     config: Config = None,
     queue: Annotated[
         str | None,
-        typer.Option(help="Serve only this one, analyze or deliver; else a process for each."),
+        typer.Option(
+            help="Serve only this one, analyze, deliver or shadow; else a process for each."
+        ),
     ] = None,
     threads: Annotated[
         int | None,
@@ -136,17 +138,19 @@ def work(
 ) -> None:
     """Analyze and deliver (one part of `up`, for many machines)."""
     from node.broker import broker_url, check_broker
-    from node.hints import Queue
-    from node.up import WORKERS, Supervisor, run_until_told
+    from node.hints import Queue, queues_of
+    from node.up import Supervisor, run_until_told, workers
     from node.work import run_worker
 
     settings = service_settings(config)
     start_service_logging(settings, queue or "work", verbose=verbose)
     if queue is None:
-        run_until_told(Supervisor(settings, WORKERS, config, verbose=verbose))
+        run_until_told(Supervisor(settings, workers(settings), config, verbose=verbose))
         return
     if queue not in list(Queue):
         raise ConfigError(f"no queue {queue!r}; there are: {', '.join(Queue)}")
+    if queue not in queues_of(settings):
+        raise ConfigError(f"nothing is to be done for {queue}: [{queue}] bundle is not set")
     url = broker_url(settings)
     check_broker(url)
     # No destination has two senders, and so a slow one holds no other up.

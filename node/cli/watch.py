@@ -136,7 +136,10 @@ def retry(
     notifications = ledger.retry_notifications() if failed else 0
     if notifications:
         console.print(f"{notifications} notifications: again", highlight=False)
-    if not again + notifications:
+    shadows = ledger.retry_shadows() if failed else 0
+    if shadows:
+        console.print(f"{shadows} series in the shadow: again", highlight=False)
+    if not again + notifications + shadows:
         raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
 
 

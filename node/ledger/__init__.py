@@ -4,14 +4,11 @@ from node.ledger.analyzing import Claim
 from node.ledger.cleaning import ENDED, Ended, Kept, Mark, RetentionRule
 from node.ledger.committing import Commitment, Heard, OwedReport, Reference
 from node.ledger.counting import Standing, Waiting
-from node.ledger.database import HINT_S, NO_ROUTE
+from node.ledger.database import DAY_S, HINT_S, NO_ROUTE
 from node.ledger.delivering import Hold
 from node.ledger.feedback import (
-    DAY_S,
     Entered,
     Findings,
-    JudgingModel,
-    KnownModel,
     Reading,
     ReadingSource,
     ReadSeries,
@@ -20,6 +17,7 @@ from node.ledger.feedback import (
 )
 from node.ledger.following import Arrival, Step
 from node.ledger.ledger import Ledger, open_ledger
+from node.ledger.models import JudgingModel, KnownModel
 from node.ledger.notifying import Notification, NotificationState
 from node.ledger.patience import patiently
 from node.ledger.records import (
@@ -46,13 +44,24 @@ from node.ledger.records import (
     State,
     Stored,
 )
+from node.ledger.shadowing import (
+    NOBODY,
+    OTHER,
+    Observed,
+    Shadow,
+    ShadowState,
+    TraitCount,
+    TraitTally,
+)
 from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
     "DAY_S",
     "ENDED",
     "HINT_S",
+    "NOBODY",
     "NO_ROUTE",
+    "OTHER",
     "Arrival",
     "Claim",
     "Commitment",
@@ -71,6 +80,7 @@ __all__ = [
     "Held",
     "Hold",
     "Instance",
+    "Judge",
     "JudgingModel",
     "Kept",
     "KnownModel",
@@ -78,6 +88,7 @@ __all__ = [
     "Mark",
     "Notification",
     "NotificationState",
+    "Observed",
     "Outcome",
     "OwedReport",
     "Page",
@@ -93,12 +104,16 @@ __all__ = [
     "RetentionRule",
     "Revision",
     "Selection",
+    "Shadow",
+    "ShadowState",
     "SourceState",
     "Standing",
     "State",
     "Step",
     "Stored",
     "Tally",
+    "TraitCount",
+    "TraitTally",
     "Waiting",
     "digest_of_accession",
     "newest_revision",

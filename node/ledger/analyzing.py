@@ -8,8 +8,10 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import HINT_S, NO_ROUTE, WITHOUT_RESULT
-from node.ledger.feedback import Feedback, JudgingModel
+from node.ledger.feedback import Feedback
+from node.ledger.models import JudgingModel
 from node.ledger.records import Plan, Result, Revision, State
+from node.ledger.shadowing import Observed, Shadowing
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 
@@ -26,7 +28,7 @@ class Claim:
         return self.revision.attempts
 
 
-class Analyzing(Feedback):
+class Analyzing(Feedback, Shadowing):
     """A worker claims a revision, keeps its claim alive, and reports or fails."""
 
     def claim_next(self, lease_s: float) -> Claim | None:
@@ -102,8 +104,9 @@ class Analyzing(Feedback):
         unsent: str | None = None,
         model: JudgingModel | None = None,
         accession: str | None = None,
+        observed: Observed | None = None,
     ) -> bool:
-        """Move a revision to reported and plan the delivery of its results.
+        """Move a revision to reported, plan the delivery of its results, and count it.
 
         Parameters
         ----------
@@ -118,9 +121,11 @@ class Analyzing(Feedback):
         unsent : str, optional
             Why nothing is sent, where that is so.
         model : JudgingModel, optional
-            Which has judged; without it no reading is compared with this.
+            Which has judged; without it nothing of this is counted.
         accession : str, optional
             A digest of the accession number.
+        observed : Observed, optional
+            What is counted of it with that model, and whether a second one is to judge it.
 
         Returns
         -------
@@ -128,6 +133,7 @@ class Analyzing(Feedback):
             False if the revision was taken over; then nothing was written.
         """
         now = self.clock()
+        model_id = None if model is None else self.model_id(model)
         with self.engine.begin() as connection:
             self.hold_series_of(connection, claim.revision.id)
             moved = connection.execute(
@@ -157,8 +163,11 @@ class Analyzing(Feedback):
                 now,
                 is_flagged=bool(flagged),
             )
-            if model is not None:
-                self.enter_judgement(connection, claim.revision.id, model, flagged, accession, now)
+            if model_id is not None:
+                revision = claim.revision
+                self.enter_judgement(connection, revision.id, model_id, flagged, accession, now)
+                if observed is not None:
+                    self.observe(connection, revision, observed, model_id, maxima, flagged, now)
         return True
 
     def fail(self, claim: Claim, reason: str, detail: str) -> bool:

@@ -20,6 +20,7 @@ from node.ledger.records import DeliveryState, State
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 _series, _result, _event = schema.series, schema.result, schema.event
+_shadow = schema.shadow
 
 ENDED = (State.DELIVERED, State.SKIPPED, State.FAILED)
 """States of which something may be removed."""
@@ -279,7 +280,7 @@ class Cleaning(Feedback):
             ):
                 return False
             self.forget_readings(connection, ended.series_id)
-            for table in (_delivery, _result, _event):
+            for table in (_delivery, _result, _event, _shadow):
                 connection.execute(sa.delete(table).where(table.c.revision_id.in_(of_series)))
             for table in (_instance, _revision):
                 connection.execute(sa.delete(table).where(table.c.series_id == ended.series_id))

@@ -28,6 +28,8 @@ _revision, _instance, _delivery = schema.revision, schema.instance, schema.deliv
 
 T = TypeVar("T")
 
+DAY_S = 86_400
+
 HINT_S = 5.0
 """A hint that was sent counts as lost after this time, seconds."""
 

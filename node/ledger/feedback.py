@@ -21,13 +21,12 @@ import sqlalchemy as sa
 
 from ml.labels import LABELS, Label
 from node.ledger import schema
-from node.ledger.database import MOST_AT_ONCE, Database, latest, some, utc
+from node.ledger.database import DAY_S, MOST_AT_ONCE, latest, some, utc
+from node.ledger.models import JudgingModel, Models, as_model
 from node.ledger.records import Page, Place
 
 _model, _judged, _reading = schema.model, schema.judged, schema.reading
 _tally, _series, _revision = schema.tally, schema.series, schema.revision
-
-DAY_S = 86_400
 
 
 class ReadingSource(StrEnum):
@@ -78,32 +77,6 @@ class Entered(Enum):
 
     NOT_THERE = auto()
     """Of a series that the ledger does not know."""
-
-
-@dataclass(frozen=True)
-class JudgingModel:
-    """A model as it judges.
-
-    Parameters
-    ----------
-    name, version, digest : str
-        As in its bundle.
-    operating_point : str
-        By which it flags; empty where it has none.
-    """
-
-    name: str
-    version: str
-    digest: str
-    operating_point: str
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model that has judged series, by its id in the ledger."""
-
-    id: int
-    model: JudgingModel
 
 
 @dataclass(frozen=True)
@@ -223,7 +196,7 @@ _ADD = sa.text(
 )
 
 
-class Feedback(Database):
+class Feedback(Models):
     """Judgements and readings come in, and are counted."""
 
     # -- what comes in ---------------------------------------------------------
@@ -298,7 +271,7 @@ class Feedback(Database):
         self,
         connection: sa.Connection,
         revision_id: int,
-        model: JudgingModel,
+        model_id: int,
         flagged: Collection[str],
         accession: str | None,
         now: float,
@@ -310,7 +283,8 @@ class Feedback(Database):
         connection : sqlalchemy.Connection
             Which holds the series (`hold_series_of`) and the revision.
         revision_id : int
-        model : JudgingModel
+        model_id : int
+            Who has judged it.
         flagged : collection of str
         accession : str, optional
             A digest of the accession number.
@@ -333,7 +307,6 @@ class Feedback(Database):
         ).first()
         if before is not None and before.number > of_revision.number:
             return
-        model_id = self._model_id(connection, model)
         truth = _truth(connection, of_revision.study_instance_uid, of_revision.series_instance_uid)
         values = {
             "series_id": of_revision.series_id,
@@ -398,16 +371,6 @@ class Feedback(Database):
                 {"study": study_instance_uid},
             )
 
-    def _model_id(self, connection: sa.Connection, model: JudgingModel) -> int:
-        asked = sa.select(_model.c.id).where(
-            _model.c.digest == model.digest, _model.c.operating_point == model.operating_point
-        )
-        found = connection.execute(asked).scalar()
-        if found is None:
-            connection.execute(self.insert(_model).values(asdict(model)).on_conflict_do_nothing())
-            found = connection.execute(asked).scalar_one()
-        return int(found)
-
     # -- what is asked ---------------------------------------------------------
 
     def readings(self, study_instance_uid: str, series_instance_uid: str) -> list[Reading]:
@@ -417,12 +380,6 @@ class Feedback(Database):
                 _of_series(study_instance_uid, series_instance_uid).limit(MOST_AT_ONCE)
             ).all()
         return [_as_reading(row) for row in rows]
-
-    def models(self) -> list[KnownModel]:
-        """Models that have judged, the newest last."""
-        with self.reading() as connection:
-            rows = connection.execute(sa.select(_model).order_by(_model.c.id)).all()
-        return [KnownModel(row.id, _as_model(row)) for row in rows]
 
     def tallies(self, model_id: int, since_day: int = 0) -> dict[Label, Tally]:
         """The counts of each finding, of what a model judged since a day."""
@@ -538,7 +495,7 @@ class Feedback(Database):
                 yield ReadSeries(
                     row.study_instance_uid,
                     row.series_instance_uid,
-                    _as_model(row),
+                    as_model(row),
                     utc(row.judged_at),
                     row.maxima or {},
                     frozenset(map(Label, row.flagged)),
@@ -663,10 +620,6 @@ def _as_json(findings: Findings) -> dict[str, bool]:
 
 def _as_findings(findings: Mapping[str, bool]) -> Findings:
     return {Label(name): is_present for name, is_present in findings.items()}
-
-
-def _as_model(row: Any) -> JudgingModel:
-    return JudgingModel(row.name, row.version, row.digest, row.operating_point)
 
 
 def _as_reading(row: Any) -> Reading:

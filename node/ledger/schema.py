@@ -294,6 +294,42 @@ source = sa.Table(
     sa.Column("images_fetched", sa.Integer, nullable=False),
 )
 
+# A revision that a second model judges too, with what the first one said of it then. Models
+# are never deleted: their ids are no foreign keys, which would need indexes.
+shadow = sa.Table(
+    "shadow",
+    metadata,
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("revision_id", sa.ForeignKey("revision.id"), nullable=False, unique=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("primary_id", Id, nullable=False),
+    sa.Column("primary_maxima", sa.JSON, nullable=False),
+    sa.Column("primary_flagged", sa.JSON, nullable=False),
+    sa.Column("shadow_id", Id),
+    sa.Column("maxima", sa.JSON(none_as_null=True)),
+    sa.Column("flagged", sa.JSON(none_as_null=True)),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("claims", sa.Integer, nullable=False),
+    sa.Column("updated_at", Seconds, nullable=False),
+    sa.Column("due_at", Seconds),
+    sa.Column("detail", sa.Text),
+)
+
+# How many series of a day had a trait in a bin: what is compared over time is read from here,
+# so that it takes as long with a million series as with a thousand. Without models (0) it is a
+# trait of the series, with one it is what that one said, with both how far they agreed.
+trait_tally = sa.Table(
+    "trait_tally",
+    metadata,
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("primary_id", Id, primary_key=True),
+    sa.Column("shadow_id", Id, primary_key=True),
+    sa.Column("trait", sa.String(64), primary_key=True),
+    sa.Column("bin", sa.String(96), primary_key=True),
+    sa.Column("series", sa.Integer, nullable=False),
+    sa.Column("total", sa.Double, nullable=False),
+)
+
 sa.Index("instance_by_uid", instance.c.sop_instance_uid)
 
 
@@ -328,6 +364,7 @@ for _name, _due in (
     ("delivery_due", delivery.c.next_try_at),
     ("commitment_due", commitment.c.due_at),
     ("owed_report_due", owed_report.c.due_at),
+    ("shadow_due", shadow.c.due_at),
 ):
     _index_where(_due.is_not(None), _name, _due)
 
@@ -395,4 +432,12 @@ _index_where(
 )
 _index_where(
     stands(delivery, "sent"), "delivery_sent", delivery.c.destination, delivery.c.first_tried_at
+)
+_index_where(stands(shadow, "failed"), "shadow_failed", shadow.c.id)
+_index_where(
+    stands(shadow, "judged"),
+    "shadow_judged",
+    shadow.c.primary_id,
+    shadow.c.shadow_id,
+    shadow.c.updated_at,
 )

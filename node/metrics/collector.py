@@ -7,6 +7,7 @@ https://prometheus.io/docs/practices/naming/
 
 import platform
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
@@ -23,15 +24,16 @@ from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml.labels import LABELS
+from node.drift import FLAGGED, Drift, DriftLook
 from node.health import ready
-from node.hints import Queue
+from node.hints import queues_of
 from node.ledger import (
     DestinationState,
     Ledger,
     Notification,
     NotificationState,
+    ShadowState,
     SourceState,
-    State,
     Tally,
     Waiting,
 )
@@ -46,9 +48,12 @@ from node.vitals import (
     look_at_disk,
     look_at_model,
     look_at_sources,
+    waits_since,
 )
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+DRIFT_EVERY_S = 60.0
 
 
 class Metrics(Collector):
@@ -70,6 +75,8 @@ class Metrics(Collector):
         self._ledger = ledger
         self._background = background
         self._counts: Counts | None = None
+        self._drift = DriftLook(settings, ledger)
+        self._drift_seen: tuple[float, Drift] | None = None
         self._lock = threading.Lock()
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -143,7 +150,10 @@ class Metrics(Collector):
         yield _gauge(
             "workers",
             "Workers that answer.",
-            {(queue,): sum(w.queue is queue for w in workers) for queue in Queue},
+            {
+                (queue,): sum(w.queue is queue for w in workers)
+                for queue in queues_of(self._settings)
+            },
             "queue",
         )
         gpus: dict[tuple[str, ...], GPU] = {
@@ -171,6 +181,14 @@ class Metrics(Collector):
             return
         yield from found
 
+    def _look_at_drift(self) -> Drift:
+        """What has changed; it does so over days, and is looked at again after a while."""
+        now = time.monotonic()
+        with self._lock:
+            if self._drift_seen is None or now - self._drift_seen[0] > DRIFT_EVERY_S:
+                self._drift_seen = now, self._drift.look()
+            return self._drift_seen[1]
+
     def _ask_ledger(self) -> Iterator[Metric]:
         standing = self._ledger.standing()
         unsent_since = self._ledger.unsent_since()
@@ -190,10 +208,7 @@ class Metrics(Collector):
             {(queue,): length for queue, length in messages.items()},
             "queue",
         )
-        waiting = {
-            Queue.ANALYZE: standing[State.READY].since,
-            Queue.DELIVER: min(unsent_since.values(), default=None),
-        }
+        waiting = waits_since(self._settings, self._ledger, standing, unsent_since)
         yield _gauge(
             "queue_oldest_seconds",
             "For how long what the ledger has for a queue has waited, at most; 0: nothing waits.",
@@ -207,6 +222,7 @@ class Metrics(Collector):
         yield from _of_sources(look_at_sources(self._settings, self._ledger))
         rules = [rule.name for rule in self._settings.notify]
         yield from _of_notifications(rules, self._ledger.untaken_notifications())
+        yield from _of_drift(self._look_at_drift())
         last = self._ledger.last_received()
         if last is not None:
             yield _gauge(
@@ -359,6 +375,64 @@ def _of_notifications(rules: Iterable[str], untaken: Iterable[Notification]) -> 
     ):
         by_rule: dict[tuple[str, ...], float] = {(rule,): counted[rule, state] for rule in rules}
         yield _gauge(name, f"What a rule of [[notify]] tells that {what}", by_rule, "rule")
+
+
+def _of_drift(drift: Drift) -> Iterator[Metric]:
+    compared = [(item.of, item.trait.name, item.shift) for item in drift.traits]
+    yield _gauge(
+        "drift_psi",
+        "Population stability index of a trait; left out with too few series.",
+        {(of, name): shift.psi for of, name, shift in compared if shift.psi is not None},
+        "of",
+        "trait",
+    )
+    yield _gauge(
+        "drift_psi_by_chance",
+        "What that index reaches without any change in one of a thousand comparisons.",
+        {
+            (of, name): shift.by_chance
+            for of, name, shift in compared
+            if shift.by_chance is not None
+        },
+        "of",
+        "trait",
+    )
+    flagged = [item for item in drift.traits if item.trait is FLAGGED]
+    of_windows = [
+        (item.of, window, mean)
+        for item in flagged
+        for window, mean in (("reference", item.reference_mean), ("recent", item.recent_mean))
+    ]
+    yield _gauge(
+        "flagged_ratio",
+        "Of the series that a model has judged, those that it flags.",
+        {(of, window): mean for of, window, mean in of_windows if mean is not None},
+        "of",
+        "window",
+    )
+    if drift.shadow is None:
+        return
+    yield _gauge(
+        "shadow_series",
+        "Series that wait for the shadow, are judged by it now, or could not be; and those that "
+        "were in the recent days.",
+        {
+            **{(state,): count for state, count in drift.standing.items()},
+            (ShadowState.JUDGED,): drift.judged,
+        },
+        "state",
+    )
+    yield _gauge(
+        "shadow_agreement",
+        "Series of the recent days by which of both models call a finding present.",
+        {
+            ("flagged" if item.finding is None else item.finding, verdict): count
+            for item in drift.agreements
+            for verdict, count in item.counts.items()
+        },
+        "finding",
+        "verdict",
+    )
 
 
 def _of_counts(counts: Counts) -> Iterator[Metric]:

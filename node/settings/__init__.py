@@ -18,6 +18,7 @@ priority.py     [[priorities]]: which series go before others
 report.py       [report]: which results are made, and in what form
 retention.py    [retention]: how long what has ended is kept
 security.py     [[peers]], [dicom.tls]: who may talk to the node; files with secrets
+shadow.py       [shadow], [drift]: a second model, and what is compared over time
 web.py          [web]: where the page listens, and who may look at it
 whole.py        all sections together
 load.py         from file and environment; one line on what is wrong
@@ -51,6 +52,7 @@ from node.settings.sections import (
     ModelSettings,
 )
 from node.settings.security import ClientCertificates, Peer, TakesTLS, TLSSettings
+from node.settings.shadow import DriftSettings, ShadowSettings
 from node.settings.web import WebSettings
 from node.settings.whole import Settings
 
@@ -73,6 +75,7 @@ __all__ = [
     "Detail",
     "DicomSettings",
     "DicomwebSettings",
+    "DriftSettings",
     "EligibilitySettings",
     "FeedbackSettings",
     "FetchSettings",
@@ -95,6 +98,7 @@ __all__ = [
     "Retrieve",
     "Route",
     "Settings",
+    "ShadowSettings",
     "SmtpSettings",
     "SourceSettings",
     "TLSSettings",

@@ -146,6 +146,8 @@ def _takes(field: dict[str, Any]) -> str:
         return f"table of {_takes(next(iter(by_name.values())))}"
     if field.get("format") in ("path", "file-path"):
         return "path"
+    if field.get("format") == "date":
+        return "date"
     if "network" in field.get("format", ""):
         return "network"
     limits = [words.format(field[key]) for key, words in _LIMITS.items() if key in field]

@@ -30,6 +30,7 @@ from node.settings.sections import (
     ModelSettings,
 )
 from node.settings.security import Peer, TakesTLS
+from node.settings.shadow import DriftSettings, ShadowSettings
 from node.settings.web import WebSettings
 
 ENV_PREFIX = "ICHNODE_"
@@ -79,6 +80,8 @@ class Settings(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()
     model: ModelSettings = ModelSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    drift: DriftSettings = DriftSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 

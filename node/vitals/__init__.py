@@ -15,6 +15,7 @@ from node.vitals.look import (
     look_at_disk,
     look_at_model,
     look_at_sources,
+    waits_since,
 )
 from node.vitals.records import GPU, Disk, Echo, Folder, Vitals, WaitingQueue, WorkerState
 
@@ -33,4 +34,5 @@ __all__ = [
     "look_at_disk",
     "look_at_model",
     "look_at_sources",
+    "waits_since",
 ]

@@ -1,6 +1,7 @@
 """One look at the node: what is asked at once, and what the background remembers."""
 
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import redis
@@ -9,8 +10,8 @@ from ml.errors import BundleError, first_line
 from ml.identity import Identity, identify
 from node.broker import broker_url
 from node.errors import ConfigError
-from node.hints import Queue
-from node.ledger import DestinationState, Ledger, SourceState, State
+from node.hints import Queue, queues_of
+from node.ledger import DestinationState, Ledger, SourceState, Standing, State
 from node.settings import Settings
 from node.vitals.background import Background
 from node.vitals.records import Disk, Vitals, WaitingQueue
@@ -48,13 +49,9 @@ def look(settings: Settings, ledger: Ledger, background: Background) -> Vitals:
         at=datetime.fromtimestamp(now, UTC),
         disk=look_at_disk(settings, background),
         broker_trouble=broker_trouble,
-        queues=(
-            WaitingQueue(Queue.ANALYZE, messages.get(Queue.ANALYZE), standing[State.READY].since),
-            WaitingQueue(
-                Queue.DELIVER,
-                messages.get(Queue.DELIVER),
-                min(unsent_since.values(), default=None),
-            ),
+        queues=tuple(
+            WaitingQueue(queue, messages.get(queue), since)
+            for queue, since in waits_since(settings, ledger, standing, unsent_since).items()
         ),
         workers=background.workers,
         destinations=look_at_destinations(settings, ledger),
@@ -67,6 +64,22 @@ def look(settings: Settings, ledger: Ledger, background: Background) -> Vitals:
         ended_today=ledger.ended_since(now - DAY_S),
         last_received=ledger.last_received(),
     )
+
+
+def waits_since(
+    settings: Settings,
+    ledger: Ledger,
+    standing: Mapping[State, Standing],
+    unsent_since: Mapping[str, datetime],
+) -> dict[Queue, datetime | None]:
+    """Since when the ledger has something for each queue, UTC; None where nothing waits."""
+    found = {
+        Queue.ANALYZE: standing[State.READY].since,
+        Queue.DELIVER: min(unsent_since.values(), default=None),
+    }
+    if settings.shadow.is_on:
+        found[Queue.SHADOW] = ledger.shadow_waits_since()
+    return found
 
 
 def look_at_disk(settings: Settings, background: Background) -> Disk:
@@ -90,7 +103,7 @@ def look_at_broker(settings: Settings) -> tuple[dict[Queue, int], str | None]:
             socket_connect_timeout=BROKER_TIMEOUT_S,
             socket_timeout=BROKER_TIMEOUT_S,
         ) as client:
-            return {queue: int(client.llen(queue.value)) for queue in Queue}, None
+            return {queue: int(client.llen(queue.value)) for queue in queues_of(settings)}, None
     except ConfigError as error:
         return {}, str(error)
     except (redis.RedisError, OSError, ValueError) as error:

@@ -160,6 +160,12 @@ def system(here: Here) -> JSONResponse:
     return JSONResponse(jsonable_encoder(asdict(here.desk.vitals())))
 
 
+@router.get("/drift")
+def drift(here: Here) -> values.Drift:
+    """What has changed in what comes and in what models say; how far two models agree."""
+    return here.desk.drift()
+
+
 @router.get("/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> JSONResponse:
     """What can be asked for, by OpenAPI 3.1."""

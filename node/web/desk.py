@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import Any
 
 from ml.errors import IchnodeError, PixelError
 from ml.labels import SUBTYPES, Label
+from node.drift import DriftLook
 from node.errors import ConfigError
 from node.feedback.figures import Figures, as_json, trailing
 from node.feedback.said import as_findings, as_reader, as_remark
@@ -26,6 +27,7 @@ from node.ledger import (
     ReadingSource,
     Result,
     Revision,
+    Shadow,
     State,
     open_ledger,
 )
@@ -35,6 +37,7 @@ from node.settings import Settings
 from node.spool import PROBABILITIES, Spool, is_uid
 from node.vitals import Background, Echo, Vitals, look, look_at_model
 from node.web import values
+from node.web.drift import drift_values
 from node.web.paging import Comparison, View, write_place
 from node.web.patient import Patient, read_patient
 from node.web.pictures import png
@@ -82,6 +85,7 @@ class Desk:
         self.spool = Spool(settings.home)
         self._ledger: Ledger | None = None
         self._metrics: Metrics | None = None
+        self._drift: DriftLook | None = None
         self._opened_at = -_REOPEN_S
         self._opening = threading.Lock()
         self._calling: dict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -224,6 +228,7 @@ class Desk:
                 revisions={
                     sibling.number: sibling.id for sibling in self.ledger.siblings(revision)
                 },
+                shadow=_shadow(self.ledger.shadow_of(revision.id)),
             ),
             patients.get(revision.id, Patient()),
         )
@@ -462,6 +467,14 @@ class Desk:
         """How the node is."""
         return look(self.settings, self.ledger, self.background)
 
+    def drift(self) -> values.Drift:
+        """What has changed, and how far two models agree."""
+        ledger = self.ledger
+        with self._opening:
+            if self._drift is None:
+                self._drift = DriftLook(self.settings, ledger)
+        return drift_values(self._drift.look(), ledger, self.settings.drift)
+
     def metrics(self) -> bytes:
         """What Prometheus is told."""
         ledger = self.ledger
@@ -472,7 +485,6 @@ class Desk:
 
 
 def _row(revision: Revision, sender: str | None) -> dict[str, Any]:
-    maxima = revision.maxima or {}
     return {
         "id": revision.id,
         "study_instance_uid": revision.study_instance_uid,
@@ -484,18 +496,39 @@ def _row(revision: Revision, sender: str | None) -> dict[str, Any]:
         "warnings": revision.warnings,
         "images": revision.instances,
         "sender": sender,
-        "findings": tuple(
-            values.Finding(
-                label=label, probability=maxima[label], flagged=label in revision.flagged
-            )
-            for label in LABELS
-            if label in maxima
-        ),
+        "findings": _findings(revision.maxima, revision.flagged),
         "flagged": bool(revision.flagged),
         "priority": revision.priority.rule,
         "updated_at": revision.updated_at,
         "can_retry": revision.state in _AGAIN,
     }
+
+
+def _findings(
+    maxima: Mapping[str, float] | None, flagged: Collection[str]
+) -> tuple[values.Finding, ...]:
+    """Highest probabilities and what is flagged, any first."""
+    return tuple(
+        values.Finding(label=label, probability=maxima[label], flagged=label in flagged)
+        for label in LABELS
+        if maxima and label in maxima
+    )
+
+
+def _shadow(found: Shadow | None) -> values.Shadow | None:
+    if found is None:
+        return None
+    judge = found.judge
+    return values.Shadow(
+        state=found.state,
+        detail=found.detail,
+        model=None
+        if judge is None
+        else values.Model(name=judge.name, version=judge.version, digest=judge.digest),
+        operating_point=None if judge is None else judge.operating_point or None,
+        findings=_findings(found.maxima, found.flagged),
+        compared_with=_findings(found.primary_maxima, found.primary_flagged),
+    )
 
 
 def _slices(document: dict[str, Any]) -> tuple[values.Slice, ...]:

@@ -15,9 +15,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ml.labels import Label, percent
+from node.drift import Level, Of, Verdict
 from node.feedback.said import ReadingError, answer
 from node.ledger import ReadingSource, State
 from node.web import course, running
+from node.web import drift as drawing
 from node.web.api import Id, Number
 from node.web.asking import Here, Who, asking, visitor
 from node.web.desk import LABELS
@@ -129,6 +131,11 @@ _templates.globals |= {
     "ANY": Label.ANY,
     "PRESENT": Assessment.PRESENT,
     "curve": course.draw,
+    "bars": drawing.draw_bars,
+    "line": drawing.draw_course,
+    "LEVEL": Level,
+    "OF": Of,
+    "VERDICT": Verdict,
     "middle": course.middle,
 }
 
@@ -314,6 +321,11 @@ def system(request: Request, here: Here, who: Who) -> Response:
         settings=here.desk.settings,
         echoes={echo.destination: echo for echo in vitals.echoes},
     )
+
+
+@guarded.get("/drift")
+def drift(request: Request, here: Here, who: Who) -> Response:
+    return _page(request, "drift.html", who=who, drift=here.desk.drift())
 
 
 Name = Annotated[str, PathParameter(max_length=64)]

@@ -6,8 +6,9 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml.labels import Label
+from node.drift import Level, Of, Verdict
 from node.feedback.said import LONGEST_REMARK
-from node.ledger import NotificationState, ReadingSource, State
+from node.ledger import NotificationState, ReadingSource, ShadowState, State
 
 
 class Value(BaseModel):
@@ -236,6 +237,17 @@ class Unlabelled(Value):
     next: str | None = Field(description="the `after` of the next page")
 
 
+class Shadow(Value):
+    """What a second model says of a revision: compared, and never sent."""
+
+    state: ShadowState
+    detail: str | None = Field(description="why it was not judged")
+    model: Model | None = Field(description="None where it was not judged")
+    operating_point: str | None
+    findings: tuple[Finding, ...] = Field(description="of the second model, any first")
+    compared_with: tuple[Finding, ...] = Field(description="of the model that has reported")
+
+
 class Series(Row):
     """A revision of a series with all that is known of it."""
 
@@ -250,6 +262,112 @@ class Series(Row):
     told: tuple[Told, ...]
     readings: tuple[Reading, ...] = Field(description="newest first: that one counts")
     revisions: dict[int, int] = Field(description="ids of the series' revisions by number")
+    shadow: Shadow | None = Field(description="None where no second model was to judge it")
+
+
+class Days(Value):
+    """Some days; both count."""
+
+    first: date
+    last: date
+    series: int = Field(description="that were counted on them")
+
+
+class Bin(Value):
+    """Series whose trait is the same for a comparison."""
+
+    name: str = Field(description="a lower edge, or a word; empty: it is not said")
+    reference: int
+    recent: int
+
+
+class TraitPoint(Value):
+    """Some days of a trait."""
+
+    first: date
+    series: int
+    mean: float
+
+
+class Trait(Value):
+    """What series are like, or what a model says of them, then and now."""
+
+    of: Of
+    name: str
+    words: str
+    unit: str
+    digits: int
+    is_number: bool
+    level: Level
+    psi: float | None = Field(description="population stability index; None with too few series")
+    by_chance: float | None = Field(
+        description="what it reaches without any change in one of a thousand comparisons"
+    )
+    reference_mean: float | None
+    recent_mean: float | None
+    low: float | None = Field(description="of a number: one of twenty series lies below")
+    high: float | None = Field(description="one of twenty lies above")
+    bins: tuple[Bin, ...] = Field(description="in order; words by how often they are said")
+    course: tuple[TraitPoint, ...]
+
+
+class Agreement(Value):
+    """How far two models agree on a finding, in the recent days."""
+
+    finding: Label | None = Field(description="None: whether anything is flagged")
+    counts: dict[Verdict, int]
+    agreed: float | None = Field(description="share of the series on which both say the same")
+    kappa: float | None = Field(description="Cohen's; None where both always say the same one")
+    kappa_low: float | None = Field(description="it lies above with a probability of 97.5 %")
+    kappa_high: float | None
+    apart: float | None = Field(description="mean absolute difference of the highest probabilities")
+    rank_correlation: float | None = Field(description="Spearman's, of the last of these series")
+
+
+class Apart(Value):
+    """A series of which both models say something different."""
+
+    id: int
+    judged_at: datetime
+    finding: Label = Field(description="the one of which they say the most different")
+    primary: float
+    shadow: float
+    only: Verdict | None = Field(description="which of them alone flags the series, if one does")
+
+
+class Pair(Value):
+    """The highest probability of any hemorrhage that both models give a series."""
+
+    primary: float
+    shadow: float
+
+
+class Second(Value):
+    """The shadow as a whole."""
+
+    model: Model | None
+    trouble: str | None = Field(description="why its bundle cannot be read")
+    operating_point: str
+    waiting: int
+    judging: int
+    failed: int
+    judged: int = Field(description="in the recent days")
+    agreements: tuple[Agreement, ...] = Field(description="of the series as a whole first")
+    course: tuple[TraitPoint, ...] = Field(description="share of series on which both agree")
+    apart: tuple[Apart, ...] = Field(description="those that differ most first")
+    pairs: tuple[Pair, ...] = Field(description="the last series that both have judged")
+
+
+class Drift(Value):
+    """What has changed in what comes and in what models say, and how far two of them agree."""
+
+    reference: Days
+    recent: Days
+    min_series: int
+    model: Model | None
+    operating_point: str
+    traits: tuple[Trait, ...]
+    shadow: Second | None = Field(description="None where none is configured")
 
 
 class Done(Value):

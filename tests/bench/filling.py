@@ -31,7 +31,7 @@ class Filling:
     ----------
     series : int
         Each with one revision, delivered: its results were sent to "pacs", and "archive"
-        has committed to them.
+        has committed to them; a second model has judged it, too.
     instances, results : int
         Of each series. Real ones have 40 and 44.
     until : float
@@ -153,6 +153,12 @@ class Filling:
                 f"i, 'archive', 'heard', 1, {at} + 20, NULL, NULL",
             ),
             _insert("commitment_transaction", self.series, 1, f"{root} || '.5', i"),
+            "INSERT INTO judge (id, name, version, digest, operating_point) "
+            "VALUES (1, 'first', '1', 'a', 'balanced'), (2, 'second', '1', 'b', 'balanced')",
+            "INSERT INTO shadow (id, revision_id, state, primary_id, primary_maxima, "
+            "primary_flagged, shadow_id, maxima, flagged, attempts, claims, updated_at) "
+            "SELECT id, id, 'judged', 1, maxima, '[]', 2, maxima, '[]', 1, 1, updated_at "
+            "FROM revision",
             "INSERT INTO destination VALUES ('pacs', NULL, NULL, 0, NULL, NULL), "
             "('archive', NULL, NULL, 0, NULL, NULL)",
         ]

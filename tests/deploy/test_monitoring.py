@@ -123,6 +123,7 @@ def test_panels_are_told_apart_and_do_not_lie_on_each_other(panels: list[dict[st
         "GPU",
         "Feedback",
         "Fetching",
+        "Drift and shadow",
     ]
 
 

@@ -7,11 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
 from ml.labels import Label
+from node.drift import agreed_on
+from node.drift.measure import said_of
 from node.ledger import (
+    DAY_S,
     ENDED,
     Count,
     Entered,
@@ -21,6 +25,7 @@ from node.ledger import (
     Kept,
     Ledger,
     Mark,
+    Observed,
     Plan,
     Planned,
     Reading,
@@ -34,6 +39,7 @@ from node.ledger import (
     open_ledger,
     schema,
 )
+from tests import drift as invented
 from tests.bench.filling import CT, SR, Filling
 from tests.conftest import Clock
 
@@ -44,6 +50,7 @@ GROWING = {
     *("commitment", "commitment_transaction", "owed_report", "notification"),
     *("judged", "reading"),
     *("commitment", "commitment_transaction", "owed_report", "notification", "retrieval"),
+    *("shadow", "tally"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
@@ -58,6 +65,7 @@ SMALL_INDEXES = {
     *("event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
     *("retrieval_due", "retrieval_given_up"),
+    *("shadow_due", "shadow_failed"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -428,6 +436,53 @@ def fetch(ledger: Ledger) -> None:
     ledger.retry_fetches()
 
 
+def shadow(ledger: Ledger, clock: Clock) -> None:
+    """A second model judges, gives way and fails; its page and its metrics."""
+    today = int(clock.now // DAY_S)
+    invented.fill(ledger, range(today - 3, today), 20, invented.Site())
+    revision = receive(ledger)
+    assert ledger.ready(revision, [])
+    claim = ledger.claim(revision.id, 30)
+    assert claim is not None
+    said = invented.maxima(np.random.default_rng(1), bleeds=True)
+    observed = Observed(said=said_of(said, [], invented.FIRST), is_shadowed=True)
+    assert ledger.report(
+        claim,
+        results("1"),
+        NAMES,
+        warnings=[],
+        maxima=said,
+        model=invented.FIRST,
+        observed=observed,
+    )
+    for _ in range(2):
+        assert not ledger.is_primary_busy()
+        ledger.straighten_shadows(60)
+        assert ledger.take_back_shadows(3) == 0
+        (due,) = ledger.due_shadows()
+        ledger.postpone_shadow(due)
+        held = ledger.claim_shadow(due, 30)
+        assert held is not None
+        assert ledger.extend_shadow(held, 30)
+        assert ledger.fail_shadow(held, "odd")
+        ledger.shadows_standing()
+        assert ledger.retry_shadows() == 1
+    held = ledger.claim_shadow(due, 30)
+    assert held is not None
+    clock.pass_s(60)
+    assert ledger.take_back_shadows(5) == 1
+    ledger.shadow_waits_since()
+    held = ledger.claim_shadow(due, 30)
+    assert held is not None
+    agreed = agreed_on(said, [], invented.FIRST, said, [], invented.SECOND)
+    assert ledger.shadow_judged(held, invented.SECOND, said, [], observed.said, agreed)
+    assert ledger.shadow_of(revision.id) is not None
+    judges = ledger.model_id(invented.FIRST), ledger.model_id(invented.SECOND)
+    assert ledger.trait_tallies(today - 1, today, *judges)
+    assert ledger.daily(today - 1, today, *judges, "")
+    assert ledger.judged_by_both(*judges, (today - 1) * DAY_S, 10)
+
+
 WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "receive": lambda ledger, _: receive(ledger),
     "report": lambda ledger, _: report(ledger),
@@ -440,6 +495,7 @@ WORKS: dict[str, Callable[[Ledger, Clock], object]] = {
     "route": lambda ledger, _: route(ledger),
     "compare": compare,
     "count": count,
+    "shadow": shadow,
     "look": lambda ledger, _: look(ledger),
     "list": lambda ledger, _: list_all(ledger),
     "tell": lambda ledger, _: tell(ledger),

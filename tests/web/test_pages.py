@@ -239,7 +239,7 @@ def test_the_system_page_shows_how_each_source_is(
 
 # -- everybody ------------------------------------------------------------------------
 
-SHOWN = ("/", "/series/{flagged}", "/series/{failed}", "/system", "/nowhere")
+SHOWN = ("/", "/series/{flagged}", "/series/{failed}", "/drift", "/system", "/nowhere")
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_axe_finds_nothing_to_complain_of(
 def test_on_a_phone_nothing_sticks_out_and_what_is_pressed_is_large(
     site: Site, series: Series, visit: Visiting
 ) -> None:
-    for path in ("/", f"/series/{series.flagged.id}", "/system"):
+    for path in ("/", f"/series/{series.flagged.id}", "/drift", "/system"):
         page = visit(site.address + path, viewport=PHONE, has_touch=True).page
         page.wait_for_timeout(300)
         width = page.evaluate("document.documentElement.scrollWidth")

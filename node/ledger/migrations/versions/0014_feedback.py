@@ -5,20 +5,11 @@ import sqlalchemy as sa
 from node.ledger.migrations.steps import UID, Id, Seconds, make_index, make_table
 
 revision = "0014_feedback"
-down_revision = "0012_priority"
+down_revision = "0013_shadow"
 
 
 def upgrade() -> None:
     """What was judged before counts for nothing: nobody noted by which model."""
-    make_table(
-        "model",
-        sa.Column("id", Id, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False),
-        sa.Column("version", sa.Text, nullable=False),
-        sa.Column("digest", sa.String(64), nullable=False),
-        sa.Column("operating_point", sa.String(64), nullable=False),
-        sa.UniqueConstraint("digest", "operating_point"),
-    )
     make_table(
         "judged",
         sa.Column(
