@@ -74,7 +74,7 @@ class Ledger(
             return False
         plan = Plan.of(self.results(revision), destinations)
         with self.engine.begin() as connection:
-            self.plan(connection, revision.id, plan, now, bool(revision.flagged))
+            self.plan(connection, revision.id, plan, now, is_flagged=bool(revision.flagged))
             again = connection.execute(
                 sa.update(_delivery)
                 .where(
