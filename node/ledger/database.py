@@ -199,7 +199,8 @@ class Database:
                 connection.execute(
                     sa.update(schema.result).where(columns.id == row.id).values(path=str(item.path))
                 )
-        self.plan(connection, revision_id, Plan.of(results, destinations), now, is_flagged)
+        plan = Plan.of(results, destinations)
+        self.plan(connection, revision_id, plan, now, is_flagged=is_flagged)
 
     def plan(
         self,

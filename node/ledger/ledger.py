@@ -78,7 +78,7 @@ class Ledger(
         plan = Plan.of(self.results(revision), destinations)
         rank = delivery_rank(now - revision.priority.head_start_s, bool(revision.flagged))
         with self.engine.begin() as connection:
-            self.plan(connection, revision.id, plan, now, bool(revision.flagged))
+            self.plan(connection, revision.id, plan, now, is_flagged=bool(revision.flagged))
             again = connection.execute(
                 sa.update(_delivery)
                 .where(

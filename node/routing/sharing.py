@@ -39,16 +39,15 @@ def form_of(recipient: Destination, settings: Settings) -> ReportForm:
 
 
 def forms(routing: Routing, settings: Settings) -> tuple[ReportForm, ...]:
-    """The SR classes that recipients want; that of [report] where nobody wants any."""
+    """The SR classes that recipients want, that of [report] first; it alone if nobody wants any."""
     wanted = {
         form_of(recipient, settings)
         for recipient, kinds in _recipients(routing, settings)
         if kinds & set(IN_FORMS)
     }
-    found = [form for form in ReportForm if form in wanted]
-    # That of [report] first: it is the one that is there for certain in most configurations.
-    found.sort(key=lambda form: form is not settings.report.structured_report)
-    return tuple(found) or (settings.report.structured_report,)
+    usual = settings.report.structured_report
+    found = sorted(wanted, key=lambda form: (form is not usual, [*ReportForm].index(form)))
+    return tuple(found) or (usual,)
 
 
 def workitems(routing: Routing, settings: Settings) -> tuple[Workitem, ...]:
@@ -83,8 +82,8 @@ def plan(routing: Routing, results: Sequence[Result], settings: Settings) -> Pla
     for recipient, kinds in _recipients(routing, settings):
         keeper = _keeper(recipient, routing, settings)
         for result in _for_recipient(recipient, kinds, results, settings):
-            is_last = result.kind == Kind.WORKITEM and keeper is not None
-            follows = keeper.name if is_last and keeper is not None else None
+            first = keeper if result.kind == Kind.WORKITEM else None
+            follows = None if first is None else first.name
             planned.append(Planned(result.sop_instance_uid, recipient.name, follows))
     return Plan(tuple(planned))
 

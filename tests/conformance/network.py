@@ -139,16 +139,17 @@ def workitem_table(made: Made) -> str:
 
 
 def _value(element: DataElement) -> str:
-    if element.keyword in COPIED_TO_WORKITEM:
-        return "of the source, empty where it has none"
     if element.keyword in _OF_WORKITEM:
         return _OF_WORKITEM[element.keyword]
+    if element.keyword in COPIED_TO_WORKITEM:
+        return "of the source, empty where it has none"
     if element.is_empty:
         return "empty"
     raise LookupError(f"no word on {element.keyword} of a workitem: see tests/conformance")
 
 
 _OF_WORKITEM = {
+    "SpecificCharacterSet": "of the source, absent where it has none",
     "StudyInstanceUID": "of the source",
     "ScheduledProcedureStepPriority": "HIGH if the operating point flags the series, else MEDIUM",
     "ProcedureStepState": "SCHEDULED",
