@@ -186,7 +186,8 @@ class Fetcher:
             If the source is ill.
         """
         fetched = 0
-        while due := self._ledger.due_fetches(self._rules.name):
+        longest_s = longest_wait_s(self._settings)
+        while due := self._ledger.due_fetches(self._rules.name, longest_s):
             for row in due:
                 if self._stop.is_set():
                     return fetched
@@ -273,6 +274,10 @@ class Fetcher:
                 self._wait(row, lacks.wait_until.timestamp(), detail, attempts=row.attempts - 1)
                 return Outcome(found, FetchState.WANTED, detail)
             self._wait_for_push(row, found.images, told, quiet_s)
+            held = self._held(row)
+            if has_all(held, found.images, told):
+                self._ledger.end_fetch(row, FetchState.KNOWN, "it was just sent")
+                return Outcome(found, FetchState.KNOWN, "it was just sent")
         fetched = self._retrieve(found, progress)
         after = self._await(row, found.images, fetched, len(held.instances))
         if told is None and found.images is not None and len(after.instances) < found.images:
@@ -387,6 +392,12 @@ class Fetcher:
                 attempts=before.attempts,
                 detail=why,
             )
+
+
+def longest_wait_s(settings: Settings) -> float:
+    """Nothing that is to be fetched waits for longer, seconds."""
+    rules = settings.fetch
+    return LEASE_S + max(rules.longest_pause_s, rules.first_pause_s, settings.assemble.quiet_s)
 
 
 def _is_held(row: Fetch, now: float) -> bool:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from ml.errors import first_line
 from node.audit import Auditor
 from node.errors import SourceError
-from node.fetch.fetcher import Fetcher, StoppedError
+from node.fetch.fetcher import Fetcher, StoppedError, longest_wait_s
 from node.fetch.opening import open_source
 from node.fetch.pace import Pace
 from node.fetch.source import FoundSeries, FoundStudy, Query
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 0.5
 """Between two looks whether it is time."""
+
+END_S = 5.0
+"""A thread that is told to stop has so long to end what it does."""
 
 PAUSE_AFTER_ERROR_S = 10.0
 """After an error that is not the source's."""
@@ -64,8 +67,9 @@ class Poller:
         ]
         for thread in threads:
             thread.start()
+        stop.wait()
         for thread in threads:
-            thread.join()
+            thread.join(END_S)  # a peer that says nothing is not waited for: its lease ends
 
     def _serve(self, rules: SourceSettings, stop: threading.Event) -> None:
         turns = Turns(rules, self._settings, self._ledger, self._intake, self._auditor, stop)
@@ -121,7 +125,7 @@ class Turns:
     def take_one(self) -> None:
         """Ask and fetch, where it is time; a source that is ill rests."""
         name = self._rules.name
-        if self._ledger.is_resting(name):
+        if self._ledger.is_resting(name, longest_wait_s(self._settings)):
             return
         try:
             if self._ledger.begin_poll(name, self._rules.poll_s):

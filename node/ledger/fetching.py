@@ -1,5 +1,6 @@
 """What fetch does to the ledger: what sources have, and what became of it."""
 
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -47,11 +48,21 @@ class Fetching(Database):
         found = self._select_fetches(_fetch.c.id == fetch_id)
         return found[0] if found else None
 
-    def due_fetches(self, source: str) -> list[Fetch]:
-        """What is to be fetched from a source now, what waits longest first."""
+    def due_fetches(self, source: str, longest_s: float = math.inf) -> list[Fetch]:
+        """What is to be fetched from a source now, what waits longest first.
+
+        Parameters
+        ----------
+        source : str
+        longest_s : float
+            Nothing waits for longer, seconds: what does was left where the clock was set back.
+        """
+        next_try_at, now = _fetch.c.next_try_at, self.clock()
+        is_due = next_try_at <= now
+        if math.isfinite(longest_s):
+            is_due = sa.or_(is_due, next_try_at > now + longest_s)
         return self._select_fetches(
-            sa.and_(_fetch.c.source == source, _fetch.c.next_try_at <= self.clock()),
-            _fetch.c.next_try_at,
+            sa.and_(_fetch.c.source == source, next_try_at.is_not(None), is_due), next_try_at
         )
 
     def enter_fetches(
@@ -231,10 +242,8 @@ class Fetching(Database):
         return Held(instances, newest.last_instance_at if newest and is_receiving else None)
 
     def begin_poll(self, name: str, poll_s: float) -> bool:
-        """Begin to ask a source what is new; False if it was asked lately, or rests."""
+        """Begin to ask a source what is new; False if it was asked lately."""
         now = self.clock()
-        if self.is_resting(name):
-            return False
         with self.engine.begin() as connection:
             self._enter_source(connection, name)
             begun = connection.execute(
@@ -246,21 +255,21 @@ class Fetching(Database):
                         _source.c.polled_at.is_(None),
                         _source.c.polled_at <= now - poll_s,
                         _source.c.polled_at > now,
-                        _source.c.failures > 0,
+                        _source.c.polled_at <= _source.c.rests_until,  # not since it rested
                     ),
-                    sa.func.coalesce(_source.c.rests_until, 0) <= now,
                 )
                 .values(polled_at=now)
             )
         return begun.rowcount == 1
 
-    def is_resting(self, name: str) -> bool:
-        """Whether a source is ill and not to be asked now."""
+    def is_resting(self, name: str, longest_s: float = math.inf) -> bool:
+        """Whether a source is ill and not to be asked now; none rests for longer, seconds."""
         with self.reading() as connection:
             until = connection.execute(
                 sa.select(_source.c.rests_until).where(_source.c.name == name)
             ).scalar()
-        return until is not None and until > self.clock()
+        now = self.clock()
+        return until is not None and now < until <= now + longest_s
 
     def source_answers(self, name: str) -> None:
         """Note that a source is well."""

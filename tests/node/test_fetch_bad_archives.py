@@ -22,7 +22,7 @@ from node.intake import Intake
 from node.ledger import FetchState
 from tests import ct
 from tests.archives import BadArchive, in_thread, running
-from tests.e2e.peers import wait_for
+from tests.e2e.peers import storescu, wait_for
 from tests.fetching import Fetching, fetching
 
 SLICES = 6
@@ -470,6 +470,18 @@ def test_a_stop_is_heard_while_a_rate_is_kept(begin: Begin) -> None:
     in_thread(lambda: (time.sleep(0.5), node.stop.set()))
     with pytest.raises(StoppedError):
         node.by_hand(ASKED)
+
+
+def test_a_series_that_is_just_being_pushed_is_waited_for_and_then_known(
+    begin: Begin, files: list[Path]
+) -> None:
+    archive, node = begin({}, quiet_s=1.5)
+    assert storescu(node.port, files[:2]).returncode == 0
+    push = in_thread(lambda: (time.sleep(0.5), storescu(node.port, files[2:])))
+    outcome = the_one(node.by_hand(ASKED))
+    push.join()
+    assert (outcome.state, outcome.detail) == (FetchState.KNOWN, "it was just sent")
+    assert archive.retrievals == 0
 
 
 def test_a_dry_run_changes_nothing(begin: Begin) -> None:

@@ -95,13 +95,26 @@ def test_a_source_is_polled_by_one_and_not_while_it_rests(ledger: Ledger, clock:
     clock.pass_s(61)
     assert ledger.begin_poll("pacs", 60)
     ledger.source_rests("pacs", 1, clock.now + 5, "away")
-    assert not ledger.begin_poll("pacs", 0)
+    assert ledger.is_resting("pacs")
     clock.pass_s(6)
+    assert not ledger.is_resting("pacs")
     assert ledger.begin_poll("pacs", 60), "at once after its rest"
+    assert not ledger.begin_poll("pacs", 60), "and then by one"
     ledger.source_answers("pacs")
     assert not ledger.begin_poll("pacs", 60)
     clock.pass_s(-3600)
     assert ledger.begin_poll("pacs", 60), "the clock was set back"
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_waiting(ledger: Ledger, clock: Clock) -> None:
+    row = wanted(ledger)
+    assert ledger.change_fetch(row, next_try_at=clock.now + 60)
+    ledger.source_rests("pacs", 1, clock.now + 60, "away")
+    assert ledger.due_fetches("pacs", 1800) == []
+    assert ledger.is_resting("pacs", 1800)
+    clock.pass_s(-86_400)
+    assert len(ledger.due_fetches("pacs", 1800)) == 1
+    assert not ledger.is_resting("pacs", 1800)
 
 
 def test_what_failed_is_wanted_again_and_its_source_asked_at_once(

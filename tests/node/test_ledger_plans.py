@@ -421,7 +421,7 @@ def fetch(ledger: Ledger) -> None:
     ledger.enter_fetches("pacs", [(*uids, wanted)])
     assert ledger.begin_poll("pacs", 60)
     (row,) = ledger.fetches("pacs", [revision.series_instance_uid])
-    assert ledger.due_fetches("pacs") == [row]
+    assert ledger.due_fetches("pacs", 1800) == [row]
     claimed = ledger.claim_fetch(row, 3, 30)
     assert claimed is not None
     assert ledger.extend_fetch(claimed, 30)
