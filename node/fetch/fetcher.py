@@ -25,7 +25,7 @@ from node.settings import Settings, SourceSettings
 
 log = logging.getLogger(__name__)
 
-LEASE_S = 30.0
+LEASE_S = 15.0
 """Who fetches and was silent for this long is taken for dead, seconds."""
 
 ARRIVAL_S = 10.0

@@ -9,7 +9,7 @@ from node.ledger import schema
 from node.ledger.database import MOST_AT_ONCE, Database, some, utc
 from node.ledger.records import Count, Fetch, FetchState, Held, SourceState, State
 
-_fetch, _source, _series = schema.fetch, schema.source, schema.series
+_fetch, _source, _series = schema.retrieval, schema.source, schema.series
 _instance, _revision = schema.instance, schema.revision
 _is_given_up = schema.stands(_fetch, FetchState.FAILED)
 _is_due = _fetch.c.next_try_at.is_not(None)
@@ -53,10 +53,6 @@ class Fetching(Database):
             sa.and_(_fetch.c.source == source, _fetch.c.next_try_at <= self.clock()),
             _fetch.c.next_try_at,
         )
-
-    def given_up_fetches(self) -> list[Fetch]:
-        """What has failed, at all sources."""
-        return self._select_fetches(_is_given_up)
 
     def enter_fetches(
         self, source: str, found: Collection[tuple[str, str, Mapping[str, Any]]]

@@ -187,8 +187,8 @@ owed_report = sa.Table(
 )
 
 # What a source has, and what of it was fetched.
-fetch = sa.Table(
-    "fetch",
+retrieval = sa.Table(
+    "retrieval",
     metadata,
     sa.Column("id", Id, primary_key=True),
     sa.Column("source", sa.String(64), nullable=False),
@@ -203,7 +203,7 @@ fetch = sa.Table(
     sa.Column("updated_at", Seconds, nullable=False),
     sa.Column("detail", sa.Text),
     sa.UniqueConstraint("series_instance_uid", "study_instance_uid", "source"),
-    sa.Index("fetch_of_study", "study_instance_uid"),
+    sa.Index("retrieval_of_study", "study_instance_uid"),
 )
 
 # How a source is, and what came of asking it.
@@ -268,8 +268,13 @@ for _name, _removed in (
 ):
     _index_where(_removed.is_(None), _name, revision.c.updated_at, revision.c.id)
 
-_index_where(fetch.c.next_try_at.is_not(None), "fetch_due", fetch.c.source, fetch.c.next_try_at)
-_index_where(stands(fetch, "failed"), "fetch_given_up", fetch.c.source, fetch.c.id)
+_index_where(
+    retrieval.c.next_try_at.is_not(None),
+    "retrieval_due",
+    retrieval.c.source,
+    retrieval.c.next_try_at,
+)
+_index_where(stands(retrieval, "failed"), "retrieval_given_up", retrieval.c.source, retrieval.c.id)
 _index_where(stands(revision, "failed"), "revision_failed", revision.c.id)
 _index_where(revision.c.flagged.is_not(None), "revision_flagged", revision.c.updated_at)
 _index_where(stands_apart(revision), "revision_apart", revision.c.state, revision.c.updated_at)

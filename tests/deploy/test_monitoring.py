@@ -113,7 +113,7 @@ def test_panels_are_told_apart_and_do_not_lie_on_each_other(panels: list[dict[st
         assert not places & covered, panel["title"]
         places |= covered
     titles = [panel["title"] for panel in panels if panel["type"] == "row"]
-    assert titles == ["Now", "Flow", "Latency", "Queues", "Deliveries", "Disk", "GPU"]
+    assert titles == ["Now", "Flow", "Latency", "Queues", "Deliveries", "Disk", "GPU", "Fetching"]
 
 
 def test_every_panel_says_what_it_shows(panels: list[dict[str, Any]]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset
 
 from node.assemble import assemble
-from node.ledger import Instance, Ledger, Revision, State, open_ledger
+from node.ledger import Count, Instance, Ledger, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool, digest_of
 from tests import ct
@@ -94,6 +94,30 @@ def test_missing_slices_are_a_warning_once_the_wait_is_over(station: Station) ->
     ready, after = station.assemble(revision)
     assert ready
     assert after.warnings == ("24 of 30 declared images came: slices are missing",)
+
+
+def test_all_that_a_pacs_counts_need_not_wait_and_fewer_wait_and_are_warned_of(
+    station: Station,
+) -> None:
+    count = Count(12, "pacs", is_still=True)
+    station.ledger.expect(ct.STUDY, ct.SERIES, count)
+    revision = station.receive(images(11))
+    station.clock.pass_s(2)
+    assert station.assemble(revision)[1].state is State.RECEIVING
+    last = station.receive(images(12)[11:])
+    assert last.id == revision.id
+    station.clock.pass_s(2)
+    assert station.assemble(revision)[0], "12 slices of 5 mm alone are no evidence"
+
+    station.ledger.expect(ct.STUDY, ct.SERIES, Count(14, "pacs", is_still=True))
+    late = station.receive([ct.image(13, 65.0)])
+    assert late.number == 2
+    station.clock.pass_s(2)
+    assert station.assemble(late)[1].state is State.RECEIVING
+    station.clock.pass_s(28)
+    ready, after = station.assemble(late)
+    assert ready
+    assert after.warnings == ("13 of 14 images that pacs counts came: slices are missing",)
 
 
 def test_a_series_that_may_not_be_judged_is_skipped_with_the_reason(station: Station) -> None:

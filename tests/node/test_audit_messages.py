@@ -1,9 +1,11 @@
 """Audit messages: each is valid by the standard's schema, whatever peers put into it."""
 
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
+from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -11,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pynetdicom.dsutils import decode
 
 from node.audit import (
     Action,
@@ -53,6 +56,7 @@ EVERY = (
     events.application_activity(PROCESS, AT, starts=False),
     *events.instances_received(PROCESS, AT, SCANNER, tally()),
     *events.instances_sent(PROCESS, AT, PACS, tally(action=Action.READ)),
+    events.queried(PROCESS, AT, PACS, "1.2.840.10008.5.1.4.1.2.2.1", {"AccessionNumber": "A-7"}),
     events.series_judged(PROCESS, AT, STUDY, "1.2.3.4", 2, Counter({"1.2": 30}), MODEL),
     events.series_seen(PROCESS, AT, READER, STUDY, "1.2.3.4"),
     events.series_begun_again(PROCESS, AT, READER, STUDY, "1.2.3.4"),
@@ -379,3 +383,21 @@ def test_a_header_that_says_nothing_or_cannot_be_decoded_gives_empty_values() ->
 
 def test_without_identity_the_study_stays_and_the_patient_does_not() -> None:
     assert STUDY.without_identity() == Study("1.2.3", NOT_RECORDED, "")
+
+
+def test_a_question_is_recorded_as_a_data_set() -> None:
+    asked = {"StudyDate": "20260101-20260102", "ModalitiesInStudy": "CT"}
+    root = check(events.queried(PROCESS, AT, PACS, "1.2.3", asked).xml())
+    assert code(root, "EventIdentification/EventID") == ("110112", "DCM", "Query")
+    (item,) = root.findall("ParticipantObjectIdentification")
+    assert item.attrib["ParticipantObjectID"] == "1.2.3"
+    assert detail(item)["TransferSyntax"] == ExplicitVRLittleEndian
+    encoded = item.findtext("ParticipantObjectQuery")
+    assert encoded is not None
+    question = decode(BytesIO(b64decode(encoded)), is_implicit_vr=False, is_little_endian=True)
+    assert {element.keyword: str(element.value) for element in question} == asked
+    by_role = {
+        p.attrib["UserIsRequestor"]: p.attrib["UserID"] for p in root.iter("ActiveParticipant")
+    }
+    assert by_role["true"].startswith("receive-4711")
+    assert by_role["false"] == "pacs"

@@ -32,14 +32,14 @@ from tests.conftest import Clock
 NAMES = ["pacs", "archive"]
 GROWING = {
     *("series", "revision", "instance", "event", "result", "delivery"),
-    *("commitment", "commitment_transaction", "owed_report", "notification", "fetch"),
+    *("commitment", "commitment_transaction", "owed_report", "notification", "retrieval"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
     *("revision_failed", "revision_apart", "delivery_waiting", "delivery_given_up"),
     *("event_untold", "notification_due", "notification_given_up"),
     *("revision_with_images", "revision_with_results"),
-    *("fetch_due", "fetch_given_up"),
+    *("retrieval_due", "retrieval_given_up"),
 }
 """Of rows that something is to be done with: may be read from end to end."""
 
@@ -329,12 +329,12 @@ def fetch(ledger: Ledger) -> None:
         series = "SELECT study_instance_uid, series_instance_uid FROM series"
         connection.execute(
             sa.text(
-                "INSERT INTO fetch (source, study_instance_uid, series_instance_uid, state, still, "
-                "attempts, version, updated_at) SELECT 'pacs', s.study_instance_uid, "
+                "INSERT INTO retrieval (source, study_instance_uid, series_instance_uid, state, "
+                "still, attempts, version, updated_at) SELECT 'pacs', s.study_instance_uid, "
                 f"s.series_instance_uid, 'fetched', 0, 0, 0, 1 FROM ({series}) s"
             )
         )
-        connection.execute(sa.text("DELETE FROM fetch WHERE series_instance_uid = '1.2.3'"))
+        connection.execute(sa.text("DELETE FROM retrieval WHERE series_instance_uid = '1.2.3'"))
     wanted = {"state": FetchState.WANTED, "counted": 3, "next_try_at": ledger.clock()}
     ledger.enter_fetches("pacs", [(*uids, wanted)])
     assert ledger.begin_poll("pacs", 60)
@@ -346,7 +346,6 @@ def fetch(ledger: Ledger) -> None:
     ledger.expect(*uids, Count(3, "pacs", is_still=True))
     assert ledger.held(*uids).instances
     assert ledger.end_fetch(claimed, FetchState.FAILED, "nothing came")
-    assert ledger.given_up_fetches()
     ledger.source_rests("pacs", 1, ledger.clock() + 60, "away")
     assert ledger.is_resting("pacs")
     assert [(s.waiting, s.given_up) for s in ledger.sources()] == [(0, 1)]

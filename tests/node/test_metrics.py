@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
 from node.hints import Queue
-from node.ledger import Instance, Ledger, Result, Revision, State, Step, schema
+from node.ledger import FetchState, Instance, Ledger, Result, Revision, State, Step, schema
 from node.metrics import Metrics
 from node.metrics.following import Counts, Cursor, Histogram, Station, time_at_stations
 from node.settings import Settings
@@ -212,6 +212,31 @@ def test_failures_in_a_row_are_added_up_over_rows(
             )
         )
     assert seen == [(1, 1), (2, 2), (2, 0), (3, 1)]
+
+
+def test_what_is_fetched_is_counted_by_source_and_outcome(
+    ledger: Ledger, clock: Clock, metrics: Metrics
+) -> None:
+    ledger.source_answers("archive")
+    for number, state in enumerate((FetchState.FETCHED, FetchState.KNOWN, FetchState.FAILED)):
+        wanted = {"state": FetchState.WANTED, "counted": 3, "next_try_at": clock.now}
+        ledger.enter_fetches("archive", [("1.2", f"1.2.{number}", wanted)])
+        (row,) = ledger.due_fetches("archive")
+        claimed = ledger.claim_fetch(row, 3, 30)
+        assert claimed is not None
+        ledger.end_fetch(claimed, state, None, 3 if state is FetchState.FETCHED else 0)
+    ledger.enter_fetches("archive", [("1.2", "1.2.9", wanted)])
+    found = {name: value for name, value in values(metrics).items() if "_fetch_" in name}
+    assert found == {
+        "ichnode_fetch_waiting archive": 1,
+        "ichnode_fetch_given_up archive": 1,
+        "ichnode_fetch_failures archive": 0,
+        "ichnode_fetch_answered_timestamp_seconds archive": clock.now,
+        "ichnode_fetch_series_total fetched archive": 1,
+        "ichnode_fetch_series_total known archive": 1,
+        "ichnode_fetch_series_total failed archive": 1,
+        "ichnode_fetch_images_total archive": 3,
+    }
 
 
 def test_ids_that_never_come_are_forgotten() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from node.errors import ConfigError
-from node.settings import AssembleSettings, Destination, load_settings
+from node.settings import AssembleSettings, Destination, Retrieve, load_settings
 from tests.node.configuration import complaint, load
 
 SAMPLE = """
@@ -305,3 +305,30 @@ def test_what_runs_stage_1_is_taken_by_name(name: str, tmp_path: Path) -> None:
     path.write_text(f"[analyze]\nruntime = '{name}'\nthreads = 2\n")
     settings = load_settings(path)
     assert (settings.analyze.runtime, settings.analyze.threads) == (name, 2)
+
+
+ADDRESS = 'name = "pacs"\nae_title = "PACS"\nhost = "10.0.0.5"\nport = 104\n'
+
+
+def test_a_source_has_an_address_and_a_name_of_its_own(tmp_path: Path) -> None:
+    (source,) = load(f"[[sources]]\n{ADDRESS}", tmp_path).sources
+    assert (source.retrieve, source.poll_s) == (Retrieve.MOVE, 0)
+    assert "sources.0" in complaint('[[sources]]\nname = "pacs"\nhost = "h"\n', tmp_path)
+    assert "takes ae_title, host and port" in complaint('[[sources]]\nname = "pacs"\n', tmp_path)
+    twice = complaint(f"[[sources]]\n{ADDRESS}[[sources]]\n{ADDRESS}", tmp_path)
+    assert "takes each name once" in twice
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ('retrieve = "push"', "sources.0.retrieve: got 'push'"),
+        ("poll_s = -1", "sources.0.poll_s: got -1"),
+        ('descriptions = ["("]', "takes a regular expression"),
+        ("min_images = 9\nmax_images = 8", "min_images that is not above max_images"),
+        ("polls = 1", "unknown key sources.0.polls"),
+        ('tls_ca = "/x"', "takes tls = true"),
+    ],
+)
+def test_a_bad_key_of_a_source_is_named(tmp_path: Path, key: str, said: str) -> None:
+    assert said in complaint(f"[[sources]]\n{ADDRESS}{key}\n", tmp_path)

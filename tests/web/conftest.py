@@ -42,6 +42,7 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
         Settings(
             home=tmp_path_factory.mktemp("node"),
             destinations=[{"name": "pacs", **PEER}, {"name": "archive", "url": URL}],
+            sources=[{"name": "archive", **PEER, "poll_s": 60}, {"name": "pacs", **PEER}],
             assemble={"grace_s": 0, "quiet_s": 0},
         )
     )

@@ -191,16 +191,33 @@ def test_a_page_whose_node_is_gone_says_when_it_was_true(
 
 def test_the_system_page_shows_the_node_and_sends_a_c_echo(site: Site, visit: Visiting) -> None:
     page = visit(f"{site.address}/system").page
-    for what in ("Model", "Disk", "Queues", "Workers", "Destinations"):
+    for what in ("Model", "Disk", "Queues", "Workers", "Destinations", "Sources"):
         expect(page.get_by_role("heading", name=what, exact=True)).to_be_visible()
     expect(page.get_by_text("Broker away")).to_be_visible()
     page.get_by_role("button", name="C-ECHO to pacs").click()
     expect(page.get_by_role("status").filter(has_text="does not answer")).to_be_visible()
-    expect(page.locator(".destinations li").filter(has_text="pacs")).to_contain_text("Silent")
-    archive = page.locator(".destinations li").filter(has_text="archive")
+    destinations = page.get_by_role("region", name="Destinations")
+    expect(destinations.locator("li").filter(has_text="pacs")).to_contain_text("Silent")
+    archive = destinations.locator("li").filter(has_text="archive")
     expect(archive).to_contain_text("https://127.0.0.1:1/dicom-web")
     page.get_by_role("button", name="QIDO-RS search to archive").click()
     expect(archive).to_contain_text("nothing listens there")
+
+
+def test_the_system_page_shows_how_each_source_is(
+    site: Site, stations: Stations, visit: Visiting
+) -> None:
+    stations.ledger.source_answers("pacs")
+    stations.ledger.source_rests("archive", 2, stations.ledger.clock() + 60, "it is <b>away</b>")
+    page = visit(f"{site.address}/system").page
+    sources = page.get_by_role("region", name="Sources").locator("li")
+    ill = sources.filter(has_text="archive")
+    expect(ill).to_contain_text("Ill")
+    expect(ill).to_contain_text("polled every 60 s")
+    expect(ill).to_contain_text("it is <b>away</b>")
+    well = sources.filter(has_text="pacs")
+    expect(well).to_contain_text("Answers")
+    expect(well).to_contain_text("asked by hand")
 
 
 # -- everybody ------------------------------------------------------------------------

@@ -21,7 +21,7 @@ def upgrade() -> None:
     add_column("series", sa.Column("counted_by", sa.String(64)))
     add_column("series", sa.Column("count_is_still", sa.Boolean))
     make_table(
-        "fetch",
+        "retrieval",
         sa.Column("id", Id, primary_key=True),
         sa.Column("source", sa.String(64), nullable=False),
         sa.Column("study_instance_uid", UID, nullable=False),
@@ -36,9 +36,11 @@ def upgrade() -> None:
         sa.Column("detail", sa.Text),
         sa.UniqueConstraint("series_instance_uid", "study_instance_uid", "source"),
     )
-    make_index("fetch_of_study", "fetch", "study_instance_uid")
-    make_index("fetch_due", "fetch", "source", "next_try_at", where="next_try_at IS NOT NULL")
-    make_index("fetch_given_up", "fetch", "source", "id", where="state = 'failed'")
+    make_index("retrieval_of_study", "retrieval", "study_instance_uid")
+    make_index(
+        "retrieval_due", "retrieval", "source", "next_try_at", where="next_try_at IS NOT NULL"
+    )
+    make_index("retrieval_given_up", "retrieval", "source", "id", where="state = 'failed'")
     make_table(
         "source",
         sa.Column("name", sa.String(64), primary_key=True),
