@@ -80,12 +80,14 @@ def take_apart(pieces: Iterable[bytes], boundary: bytes, most: int) -> Iterator[
     for piece in pieces:
         held += piece
         while (found := _next(held, delimiter, looked)) is not None:
-            if not is_preamble:
-                yield None if is_larger or found > most else _content(held, found)
+            part = None if is_preamble or is_larger or found > most else _content(held, found)
             after = found + len(delimiter)
-            if held[after : after + 2] == b"--":
+            is_last = held[after : after + 2] == b"--"
+            del held[:after]  # before whoever takes the part makes something of it
+            if not is_preamble:
+                yield part
+            if is_last:
                 return
-            del held[:after]
             looked, is_preamble, is_larger = 0, False, False
         # A delimiter may have come in half, or without the two bytes that tell what it is.
         looked = max(len(held) - len(delimiter) - 2, 0)

@@ -464,13 +464,16 @@ def test_an_instance_that_is_too_large_is_left_out(
 class Broken:
     """A server that breaks off when it gives a whole series; `lost` it does not give at all."""
 
-    def __init__(self, series: Series, lost: tuple[int, ...] = (), lists: bool = True) -> None:
+    def __init__(
+        self, series: Series, lost: tuple[int, ...] = (), index: Answer | None = None
+    ) -> None:
         self.contents = {
             str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID): file.read_bytes()
             for file in series.files
         }
         self.lost = {sorted(self.contents)[number] for number in lost}
-        self.lists = lists
+        listed = [{"00080018": element("UI", uid)} for uid in self.contents]
+        self.index = index or json_answer(json.dumps(listed))
         self.breaks = lambda: multipart(list(self.contents.values()), cut=100_000)
 
     def __call__(self, request: Request) -> Answer:
@@ -481,8 +484,7 @@ class Broken:
         if uid in self.contents:
             return multipart([self.contents[uid]])
         if path.endswith("/instances"):
-            listed = [{"00080018": element("UI", uid)} for uid in self.contents]
-            return json_answer(json.dumps(listed)) if self.lists else Answer(501)
+            return self.index
         return self.breaks()
 
 
@@ -526,11 +528,14 @@ def test_a_server_that_gives_nothing_more_is_not_asked_for_ever(
     assert sum("/instances/" in request.path for request in told.got) == 3
 
 
+@pytest.mark.parametrize(
+    "index", [Answer(501), Answer(204), json_answer("[{}]")], ids=["none", "empty", "odd"]
+)
 def test_half_a_series_without_a_list_of_the_rest_is_not_a_series(
-    told: Told, node_at: Callable[..., Node], new_series: NewSeries
+    told: Told, node_at: Callable[..., Node], new_series: NewSeries, index: Answer
 ) -> None:
     series = new_series(slices=8)
-    told.answer = Broken(series, lists=False)
+    told.answer = Broken(series, index=index)
     node = node_at(told.url)
     with pytest.raises(NotFetchedError, match=r"after [1-7] images"):
         node.fetch(found(series))

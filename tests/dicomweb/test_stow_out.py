@@ -503,6 +503,18 @@ def test_a_server_that_answers_500_to_one_after_the_other_is_ill(
     assert "answers 500 Internal Server Error" in rests(ledger)[1]
 
 
+def test_a_server_that_answers_500_now_and_then_is_well(
+    told: Told, pacs: Archive, ledger: Ledger, spool: Spool, reported: Reported
+) -> None:
+    revision = reported()
+    first, _, third, _ = uids(ledger, revision)
+    pacs.before = lambda sent: Answer(500) if {first, third} & set(sent) else None
+
+    assert deliver(ledger, spool, told.url) == 2
+
+    assert states(ledger, revision) == [PENDING, SENT, PENDING, SENT]
+
+
 def test_a_full_server_rests_once_all_that_it_has_answered_is_noted(
     told: Told,
     pacs: Archive,
