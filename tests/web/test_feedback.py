@@ -15,7 +15,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from node.web.passwords import hash_password
 from playwright.sync_api import Page, expect
 
 from ml.identity import identify
@@ -23,6 +22,7 @@ from ml.labels import LABELS, Label
 from ml.phantom import make_phantom, write_dicom
 from node.feedback.figures import Figures, as_json
 from node.ledger import JudgingModel, Ledger, Reading, ReadingSource, Revision, Tally, open_ledger
+from node.passwords import hash_password
 from node.settings import Settings
 from node.web import values
 from node.web.running import draw
