@@ -8,7 +8,11 @@ watch.py     status, show, retry, route, purge, notify
 feedback.py  feedback: report, import, export, listen
 """
 
-from node.cli import begin, feedback, fetch, run, watch
+# isort: off
+# In the order of the help.
+from node.cli import begin, run, fetch, watch, feedback
+
+# isort: on
 from node.cli.common import app
 
 __all__ = ["app", "begin", "feedback", "fetch", "main", "run", "watch"]

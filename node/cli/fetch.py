@@ -53,7 +53,7 @@ def poll(config: Config = None, *, verbose: Verbose = False) -> None:
         Poller(settings, ledger, Intake(settings, spool, ledger, auditor), auditor).run(stop)
 
 
-@command(Panel.LOOK)
+@command(Panel.RUN)
 def fetch(
     config: Config = None,
     source: Annotated[
