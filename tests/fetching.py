@@ -115,6 +115,7 @@ def fetching(
     timeout_s: float = 10,
     quiet_s: float = 1,
     max_attempts: int = 3,
+    listens: bool = True,
     **keys: Any,
 ) -> Iterator[Fetching]:
     """Run a node that fetches from a source.
@@ -131,6 +132,8 @@ def fetching(
         Where the node is to listen.
     timeout_s, quiet_s : float
     max_attempts : int
+    listens : bool
+        Whether anybody can send to it.
     **keys
         Further ones of ``[[sources]]``.
     """
@@ -150,7 +153,7 @@ def fetching(
     (rules,) = settings.sources
     ledger, spool, stop = open_ledger(settings.ledger_url), Spool(home), threading.Event()
     with Auditor.open(settings, "fetch") as auditor:
-        receiver = start_receiver(settings, spool, ledger, auditor)
+        receiver = start_receiver(settings, spool, ledger, auditor) if listens else None
         intake = Intake(settings, spool, ledger, auditor)
         source = open_source(settings, rules)
         fetcher = Fetcher(source, rules, settings, ledger, intake, auditor, Pace(), stop)
@@ -159,5 +162,6 @@ def fetching(
             yield Fetching(settings, rules, ledger, spool, source, fetcher, turns, stop)
         finally:
             stop.set()
-            receiver.stop()
+            if receiver is not None:
+                receiver.stop()
             ledger.close()

@@ -399,6 +399,8 @@ class _Taking:
 
     def handle_store(self, event: evt.Event) -> int:
         """Answer a C-STORE request once the image is on the disk: EVT_C_STORE."""
+        if self._stopped is not None:
+            return Status.OUT_OF_RESOURCES
         request: Any = event.request
         named = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
 
@@ -430,7 +432,7 @@ class _Taking:
         """End the fetch: the next image would fare no better."""
         self._stopped = error
         messages: Any = event.assoc.dimse
-        messages.give_up("Evt15")  # A-ABORT (PS3.8, 9.2)
+        messages.give_up()
         return Status.OUT_OF_RESOURCES
 
     def raise_if_stopped(self) -> None:
@@ -455,6 +457,7 @@ class _Bounded(DIMSEServiceProvider):
         super().__init__(association)
         self._longest = longest
         self._most = most
+        self._given_up = False
         self._length = 0
 
     def get_msg(self, block: bool = False) -> Any:
@@ -472,14 +475,13 @@ class _Bounded(DIMSEServiceProvider):
             self._length = 0
         self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
         if self._length > self._longest or self.msg_queue.qsize() > self._most:
-            self.message = None
-            self.give_up("Evt19")  # as pynetdicom does at an invalid message
-            return
-        super().receive_primitive(primitive)
+            self.give_up()
+        if not self._given_up:
+            super().receive_primitive(primitive)
 
-    def give_up(self, event: str) -> None:
-        """End the association by an event of its state machine; who waits need not any more."""
-        self.dul.event_queue.put(event)
+    def give_up(self) -> None:
+        """Take no more: who waits for a message gets none, and so aborts the association."""
+        self._given_up, self.message = True, None
         self.msg_queue.put((None, None))
 
 

@@ -53,7 +53,7 @@ def begin(files: list[Path], tmp_path: Path) -> Iterator[Begin]:
                     tmp_path / f"home{found.port}",
                     "ARCHIVE",
                     found.port,
-                    **({"quiet_s": 0.3} | keys),
+                    **({"quiet_s": 0.3, "listens": keys.get("retrieve") == "move"} | keys),
                 )
             )
             found.node_port = node.port
@@ -475,7 +475,7 @@ def test_a_stop_is_heard_while_a_rate_is_kept(begin: Begin) -> None:
 def test_a_series_that_is_just_being_pushed_is_waited_for_and_then_known(
     begin: Begin, files: list[Path]
 ) -> None:
-    archive, node = begin({}, quiet_s=1.5)
+    archive, node = begin({}, quiet_s=1.5, listens=True)
     assert storescu(node.port, files[:2]).returncode == 0
     push = in_thread(lambda: (time.sleep(0.5), storescu(node.port, files[2:])))
     outcome = the_one(node.by_hand(ASKED))
