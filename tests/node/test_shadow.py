@@ -272,13 +272,13 @@ def test_results_that_are_removed_while_it_judges_leave_nothing_behind(
 ) -> None:
     revision = house.send()
     _delivered(house, revision)
-    judged = house.ledger.shadow_judged
+    keep = house.worker._keep
 
-    def late(*arguments: Any) -> bool:
+    def late(*arguments: Any) -> None:
         _remove(house, revision, delivered_days=0, results_days=0.01)
-        return judged(*arguments)
+        keep(*arguments)
 
-    monkeypatch.setattr(house.ledger, "shadow_judged", late)
+    monkeypatch.setattr(house.worker, "_keep", late)
     house.judge_all()
     shadow = house.shadow(revision)
     assert (shadow.state, shadow.detail) == (

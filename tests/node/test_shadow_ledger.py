@@ -238,9 +238,11 @@ def test_a_worker_of_the_shadow_that_died_is_taken_from_and_its_late_answer_does
     assert ledger.take_back_shadows(3) == 0
     clock.pass_s(31)
     assert ledger.take_back_shadows(3) == 1
-    assert judge(ledger, waiting(ledger))
+    other = waiting(ledger)
     assert not judge(ledger, dead)
     assert not ledger.extend_shadow(dead, 30)
+    assert not ledger.fail_shadow(dead, "late")
+    assert judge(ledger, other)
     by = ledger.model_id(FIRST), ledger.model_id(SECOND)
     assert sum(n for (t, _), n in tallied(ledger, *by).items() if t == "agree_any") == 1
 
