@@ -97,10 +97,10 @@ def test_certificates_that_are_gone(told: Told, tmp_path: Path) -> None:
 def test_the_doctor_tells_a_server_that_is_well_from_one_that_is_not(
     archive: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def elsewhere(_: Settings) -> Finding:
+    def elsewhere(*_: object) -> Finding:
         return Finding("what judges", Health.BAD, "is looked at by other tests")
 
-    monkeypatch.setattr(parts, "_model", elsewhere)
+    monkeypatch.setattr(parts, "_bundle", elsewhere)
     monkeypatch.setattr(parts, "_device", elsewhere)
     well = {"name": "well", "url": f"http://127.0.0.1:{archive.http_port}/dicom-web"}
     ill = {"name": "ill", "url": f"http://127.0.0.1:{archive.http_port}/dicomweb"}

@@ -48,7 +48,7 @@ class Series:
     hostile: Revision
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
     """The stations of a node with two destinations that are not there."""
     return Stations(
@@ -63,7 +63,7 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> Stations:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def series(stations: Stations, tmp_path_factory: pytest.TempPathFactory) -> Series:
     """What was sent to it."""
 
@@ -94,7 +94,7 @@ def series(stations: Stations, tmp_path_factory: pytest.TempPathFactory) -> Seri
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(stations: Stations, series: Series) -> Iterator[Site]:
     """The page of that node."""
     with running_page(stations.settings) as running:
