@@ -104,7 +104,8 @@ class Filling:
                 f"{at}, 0, NULL, NULL",
             ),
             "INSERT INTO model (id, name, version, digest, operating_point) "
-            "VALUES (1, 'phantom', '0', 'c0ffee', 'balanced')",
+            "VALUES (1, 'phantom', '0', 'c0ffee', 'balanced'), "
+            "(2, 'second', '0', 'facade', 'balanced')",
             f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
                 "instance",
@@ -153,8 +154,6 @@ class Filling:
                 f"i, 'archive', 'heard', 1, {at} + 20, NULL, NULL",
             ),
             _insert("commitment_transaction", self.series, 1, f"{root} || '.5', i"),
-            "INSERT INTO judge (id, name, version, digest, operating_point) "
-            "VALUES (1, 'first', '1', 'a', 'balanced'), (2, 'second', '1', 'b', 'balanced')",
             "INSERT INTO shadow (id, revision_id, state, primary_id, primary_maxima, "
             "primary_flagged, shadow_id, maxima, flagged, attempts, claims, updated_at) "
             "SELECT id, id, 'judged', 1, maxima, '[]', 2, maxima, '[]', 1, 1, updated_at "

@@ -71,6 +71,7 @@ def report(ledger: Ledger, revision: Revision, told: Observed | None = None) -> 
         warnings=[],
         maxima=SAID,
         flagged=["any"],
+        model=FIRST,
         observed=told or observed(),
     )
     found = ledger.revision(revision.id)
@@ -311,7 +312,7 @@ def test_a_judge_is_entered_once_whoever_asks_first(ledger: Ledger) -> None:
     assert sorted(ids.values()) == [1, 2]
     with ledger.reading() as connection:
         assert (
-            connection.execute(sa.select(sa.func.count()).select_from(schema.judge)).scalar() == 2
+            connection.execute(sa.select(sa.func.count()).select_from(schema.model)).scalar() == 2
         )
 
 
