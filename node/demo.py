@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ml.labels import Label
 from ml.phantom import Phantom, make_phantom, write_dicom
-from node import show
 from node.broker import broker_url, free_port
 from node.deliver import echo, store_files
 from node.errors import ConfigError, DeliveryError
@@ -25,6 +24,8 @@ from node.ledger import Ledger, Result, Revision, State, open_ledger
 from node.offline import FoundSeries, scan
 from node.report import Kind
 from node.settings import Destination, Settings, load_settings
+from node.show.series import details_json
+from node.show.slices import probability_table, study, warnings
 from node.spool import Spool
 from node.standin import standin_pacs, stored_file
 from node.up import Supervisor, one_at_a_time, receivers, workers
@@ -265,12 +266,12 @@ def _tell(
 ) -> None:
     """Print what came back of a series, and say where it lies."""
     spool = Spool(stage.settings.home)
-    details = show.details_json(ledger, spool, revision)
+    details = details_json(ledger, spool, revision)
     truth = None if phantom is None else phantom.labels.tolist()
     console.print()
-    console.print(show.probability_table(details["slices"], truth))
-    show.warnings(console, details["warnings"])
-    show.study(console, details["slices"])
+    console.print(probability_table(details["slices"], truth))
+    warnings(console, details["warnings"])
+    study(console, details["slices"])
     results = ledger.results(revision)
     report = next(r for r in results if r.kind == Kind.STRUCTURED_REPORT)
     capture = next(r for r in results if r.kind == Kind.SECONDARY_CAPTURE)

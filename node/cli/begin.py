@@ -108,9 +108,9 @@ def check(config: Config = None, *, as_json: AsJson = False) -> None:
     """The doctor: look at config, disk, ledger, broker, port, model, GPU, destinations."""
     from dataclasses import asdict
 
-    from node import show
     from node.check import Health
     from node.check import check as look
+    from node.show import checking
 
     start_logging()
     settings = settings_of(config)
@@ -118,7 +118,7 @@ def check(config: Config = None, *, as_json: AsJson = False) -> None:
     for finding in look(settings):
         findings.append(finding)
         if not as_json:
-            show.finding(Console(), finding)
+            checking.finding(Console(), finding)
     if as_json:
         print(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2))
     if any(finding.health is Health.BAD for finding in findings):
@@ -144,8 +144,9 @@ def analyze(
     """Judge files without any network: probabilities, and SR and SC files with --out."""
     from rich.progress import Progress
 
-    from node import offline, show
+    from node import offline
     from node.analyze import Analyzer
+    from node.show import analyzed
 
     start_logging()
     if png and out is None:
@@ -180,6 +181,6 @@ def analyze(
     if as_json:
         print(json.dumps(offline.as_json(analyzer, outcomes), indent=2))
     else:
-        show.outcomes(Console(), analyzer.model, outcomes, found.unreadable)
+        analyzed.outcomes(Console(), analyzer.model, outcomes, found.unreadable)
     if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(EXIT_FAILED)

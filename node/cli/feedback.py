@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,9 +25,6 @@ from node.cli.common import (
     start_service_logging,
 )
 from node.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 class _ReportsByDefault(TyperGroup):
@@ -63,12 +60,9 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Print sensitivity, specificity and predictive values, for each model on its own."""
-    from dataclasses import asdict
-
-    from node import show
     from node.feedback.figures import Figures
-    from node.feedback.figures import as_json as figures_json
     from node.ledger import DAY_S
+    from node.show.feedback import figures, figures_json
 
     start_logging()
     ledger = ledger_of(settings_of(config))
@@ -78,16 +72,9 @@ def report(
         for known in ledger.models()
     ]
     if as_json:
-        document = [
-            {
-                "model": asdict(model),
-                "findings": {label.value: figures_json(f) for label, f in figures.items()},
-            }
-            for model, figures in found
-        ]
-        print(json.dumps({"days": days, "models": document}, indent=2))
+        print(json.dumps(figures_json(found, days), indent=2))
     else:
-        show.figures(Console(), found, days)
+        figures(Console(), found, days)
 
 
 @command(None, "import", group=feedback)

@@ -95,10 +95,10 @@ def fetch(
 
     What has come already is not fetched again; stopped and begun again it goes on.
     """
-    from node import show
     from node.audit import Auditor
     from node.fetch import Fetcher, Pace, fetch_all, open_source
     from node.intake import Intake
+    from node.show.fetching import fetched, fetched_json, is_lacking
     from node.spool import Spool
 
     start_logging()
@@ -131,12 +131,12 @@ def fetch(
     if trouble is None and not outcomes and first is None:
         trouble = f"{rules.name} answers that it has no CT of that"
     if as_json:
-        print(json.dumps(show.fetched_json(outcomes, trouble), indent=2))
+        print(json.dumps(fetched_json(outcomes, trouble), indent=2))
     else:
-        show.fetched(Console(), outcomes)
+        fetched(Console(), outcomes)
     if trouble is not None and not as_json:
         raise IchnodeError(trouble)
-    if trouble is not None or any(show.is_lacking(outcome) for outcome in outcomes):
+    if trouble is not None or any(is_lacking(outcome) for outcome in outcomes):
         raise typer.Exit(EXIT_FAILED)
 
 

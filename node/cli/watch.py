@@ -32,8 +32,8 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """List the series that moved last, with their state and why they were skipped."""
-    from node import show
     from node.disk import Disk
+    from node.show import notifying, peers, room, series
 
     start_logging()
     settings = settings_of(config)
@@ -44,21 +44,21 @@ def status(
     disk = Disk.of(settings.home)
     if as_json:
         document = {
-            "series": [show.revision_json(r) for r in revisions],
-            "waiting": {name: show.waiting_json(found) for name, found in waiting.items()},
-            "destinations": [show.destination_json(d) for d in destinations],
-            "sources": [show.source_json(s) for s in sources],
-            "notifications": [show.notification_json(n) for n in untaken],
-            "disk": show.disk_json(disk, settings),
+            "series": [series.revision_json(r) for r in revisions],
+            "waiting": {name: series.waiting_json(found) for name, found in waiting.items()},
+            "destinations": [peers.destination_json(d) for d in destinations],
+            "sources": [peers.source_json(s) for s in sources],
+            "notifications": [notifying.notification_json(n) for n in untaken],
+            "disk": room.disk_json(disk, settings),
         }
         print(json.dumps(document, indent=2))
     else:
-        show.revisions(Console(), revisions)
-        show.waiting(Console(), waiting)
-        show.destinations(Console(), destinations)
-        show.sources(Console(), sources)
-        show.notifications(Console(), untaken)
-        show.disk(Console(), disk, settings)
+        series.revisions(Console(), revisions)
+        series.waiting(Console(), waiting)
+        peers.destinations(Console(), destinations)
+        peers.sources(Console(), sources)
+        notifying.notifications(Console(), untaken)
+        room.disk(Console(), disk, settings)
 
 
 @command(Panel.LOOK, "show")
@@ -69,7 +69,7 @@ def show_series(
     as_json: AsJson = False,
 ) -> None:
     """Show a series: its states with their times, its probabilities, its deliveries."""
-    from node import show
+    from node.show import fetching, series
     from node.spool import Spool
 
     start_logging()
@@ -79,14 +79,14 @@ def show_series(
     fetches = ledger.find_fetches(uid)
     revisions = ledger.find(uid) if fetches else _find(ledger, uid)
     details: list[dict[str, Any]] = [
-        show.details_json(ledger, spool, revision) for revision in revisions
+        series.details_json(ledger, spool, revision) for revision in revisions
     ]
     if as_json:
-        document = {"series": details, "fetches": [show.fetch_json(f) for f in fetches]}
+        document = {"series": details, "fetches": [fetching.fetch_json(f) for f in fetches]}
         print(json.dumps(document, indent=2))
     else:
-        show.details(Console(), details)
-        show.fetches(Console(), fetches)
+        series.details(Console(), details)
+        fetching.fetches(Console(), fetches)
 
 
 @command(Panel.LOOK)
@@ -174,10 +174,10 @@ def route(
     A series that came, or without a UID one that is told by options: so a configuration
     can be tried before it is used.
     """
-    from node import show
     from node.facts import SeriesFacts
     from node.ledger import Revision
     from node.routing import Routing, decide, routing_of
+    from node.show import routes
     from node.spool import Spool
 
     told = [*(sender or ()), *(description or ()), *(place or ())]
@@ -195,11 +195,11 @@ def route(
         for revision in _find(ledger, uid):
             found.append((revision, routing_of(revision, ledger, spool, settings)))
     if as_json:
-        entries = [show.routing_json(routing, revision) for revision, routing in found]
+        entries = [routes.routing_json(routing, revision) for revision, routing in found]
         print(json.dumps({"series": entries}, indent=2))
         return
     for which, routing in found:
-        show.routing(console, routing, settings, which)
+        routes.routing(console, routing, settings, which)
 
 
 @command(Panel.LOOK)
@@ -233,9 +233,9 @@ def purge(
     """
     from rich.progress import BarColumn, DownloadColumn, Progress
 
-    from node import show
     from node.ledger import ENDED, State
     from node.purge import Purge, Selection, remove_all, seconds_of
+    from node.show import room
     from node.spool import Spool
 
     start_logging()
@@ -260,7 +260,7 @@ def purge(
     freed = None
     console = Console(stderr=as_json)
     if not as_json:
-        show.doomed(console, doomed, refusals)
+        room.doomed(console, doomed, refusals)
     if doomed and not dry_run and (yes or typer.confirm("Remove them?")):
         total = sum(item.size.size for item in doomed)
         columns = ("removing", BarColumn(), DownloadColumn())
@@ -268,9 +268,9 @@ def purge(
             task = progress.add_task("", total=total)
             freed = remove_all(work, doomed, lambda size: progress.advance(task, size))
     if as_json:
-        print(json.dumps(show.doomed_json(doomed, refusals, freed), indent=2))
+        print(json.dumps(room.doomed_json(doomed, refusals, freed), indent=2))
     elif freed is not None:
-        console.print(f"{freed.files} files, {show.megabytes(freed.size)}, were removed")
+        console.print(f"{freed.files} files, {room.megabytes(freed.size)}, were removed")
     if refusals:
         raise typer.Exit(EXIT_FAILED)
 

@@ -44,15 +44,8 @@ from node.ledger.records import (
     State,
     Stored,
 )
-from node.ledger.shadowing import (
-    NOBODY,
-    OTHER,
-    Observed,
-    Shadow,
-    ShadowState,
-    TraitCount,
-    TraitTally,
-)
+from node.ledger.shadowing import Observed, Shadow, ShadowState
+from node.ledger.traits import NOBODY, OTHER, TraitCount, TraitTally
 from node.ledger.upgrading import newest_revision, revision_at
 
 __all__ = [
@@ -80,7 +73,6 @@ __all__ = [
     "Held",
     "Hold",
     "Instance",
-    "Judge",
     "JudgingModel",
     "Kept",
     "KnownModel",

@@ -1,11 +1,10 @@
-"""What is counted of judged series, and what a worker of the shadow does to the ledger.
+"""What a worker of the shadow does to the ledger.
 
 The shadow is a second model: a revision that the first one has reported waits for it, is
 judged or not, and nothing else ever depends on that.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,25 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import DAY_S, HINT_S, MOST_AT_ONCE, utc
+from node.ledger.database import HINT_S, MOST_AT_ONCE, utc
 from node.ledger.models import JudgingModel, Models
 from node.ledger.records import Revision, State
+from node.ledger.traits import NOBODY, TraitCount, Traits
 
-_shadow, _model, _tally, _revision = (
-    schema.shadow,
-    schema.model,
-    schema.trait_tally,
-    schema.revision,
-)
-
-
-NOBODY = 0
-"""Stands for a judge where a tally is of none."""
-
-MOST_BINS = 100
-"""Bins of a trait on a day; headers may say something new each time, and go into `OTHER`."""
-
-OTHER = "other"
+_shadow, _model, _revision = schema.shadow, schema.model, schema.revision
 
 
 class ShadowState(StrEnum):
@@ -46,24 +32,6 @@ class ShadowState(StrEnum):
 
 
 _MOVING = (ShadowState.PENDING, ShadowState.JUDGING)
-
-
-@dataclass(frozen=True)
-class TraitCount:
-    """A trait of a series, to be counted.
-
-    Parameters
-    ----------
-    trait : str
-    bin : str
-        What is the same for a comparison.
-    value : float
-        The number itself, for means; 0 where it is none.
-    """
-
-    trait: str
-    bin: str
-    value: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -124,35 +92,8 @@ class Shadow:
     detail: str | None
 
 
-@dataclass(frozen=True)
-class TraitTally:
-    """How many series had a trait in a bin.
-
-    Parameters
-    ----------
-    primary_id, shadow_id : int
-        Of judges; `NOBODY` for none.
-    trait, bin : str
-    series : int
-    total : float
-        Sum of their values.
-    day : int, optional
-        Days since 1970, UTC; None for all days that were asked for.
-    """
-
-    primary_id: int
-    shadow_id: int
-    trait: str
-    bin: str
-    series: int
-    total: float
-    day: int | None = None
-
-
-class Shadowing(Models):
-    """Series are counted, and judged a second time."""
-
-    # -- counting ------------------------------------------------------------------
+class Shadowing(Models, Traits):
+    """Reported series are counted, and judged a second time."""
 
     def observe(
         self,
@@ -183,107 +124,8 @@ class Shadowing(Models):
             )
         # It was claimed as it was before it had any; and nobody else could report it since.
         if revision.maxima is None and not _was_judged_before(connection, revision):
-            self._count(connection, observed.traits, NOBODY, NOBODY, now)
-            self._count(connection, observed.said, model_id, NOBODY, now)
-
-    def _count(
-        self,
-        connection: sa.Connection,
-        counts: Iterable[TraitCount],
-        primary_id: int,
-        shadow_id: int,
-        now: float,
-    ) -> None:
-        day = math.floor(now / DAY_S)
-        key = {"day": day, "primary_id": primary_id, "shadow_id": shadow_id}
-        there = connection.execute(
-            sa.select(_tally.c.trait, _tally.c.bin).where(
-                *(_tally.c[name] == value for name, value in key.items())
-            )
-        ).all()
-        bins: dict[str, set[str]] = {}
-        for trait, name in there:
-            bins.setdefault(trait, set()).add(name)
-        rows = []
-        for count in counts:
-            known = bins.get(count.trait, set())
-            name = count.bin if count.bin in known or len(known) < MOST_BINS else OTHER
-            rows.append(
-                {**key, "trait": count.trait, "bin": name, "series": 1, "total": count.value}
-            )
-        if not rows:
-            return
-        entered = self.insert(_tally)
-        entered = entered.on_conflict_do_update(
-            index_elements=list(_tally.primary_key),
-            set_={
-                "series": _tally.c.series + 1,
-                "total": _tally.c.total + entered.excluded.total,
-            },
-        )
-        # In one order: of two that count at the same time none waits for the other in a circle.
-        connection.execute(entered, sorted(rows, key=lambda row: (row["trait"], row["bin"])))
-
-    def trait_tallies(
-        self, first: int, last: int, primary_id: int, shadow_id: int
-    ) -> list[TraitTally]:
-        """What was counted on some days, all of them together.
-
-        Parameters
-        ----------
-        first, last : int
-            Days since 1970, UTC; both count.
-        primary_id, shadow_id : int
-            Of judges; what belongs to none is counted too.
-        """
-        columns = (_tally.c.primary_id, _tally.c.shadow_id, _tally.c.trait, _tally.c.bin)
-        with self.reading() as connection:
-            rows = connection.execute(
-                sa.select(
-                    *columns,
-                    sa.func.sum(_tally.c.series).label("series"),
-                    sa.func.sum(_tally.c.total).label("total"),
-                )
-                .where(*_on_days(first, last, primary_id, shadow_id))
-                .group_by(*columns)
-            ).all()
-        return [
-            TraitTally(
-                row.primary_id, row.shadow_id, row.trait, row.bin, int(row.series), row.total
-            )
-            for row in rows
-        ]
-
-    def daily(
-        self, first: int, last: int, primary_id: int, shadow_id: int, ignored: str
-    ) -> list[TraitTally]:
-        """What was counted on each of some days, the bins of a trait together.
-
-        Parameters
-        ----------
-        first, last, primary_id, shadow_id : int
-            As of `trait_tallies`.
-        ignored : str
-            A bin that does not count.
-        """
-        columns = (_tally.c.day, _tally.c.primary_id, _tally.c.shadow_id, _tally.c.trait)
-        with self.reading() as connection:
-            rows = connection.execute(
-                sa.select(
-                    *columns,
-                    sa.func.sum(_tally.c.series).label("series"),
-                    sa.func.sum(_tally.c.total).label("total"),
-                )
-                .where(*_on_days(first, last, primary_id, shadow_id), _tally.c.bin != ignored)
-                .group_by(*columns)
-                .order_by(_tally.c.day)
-            ).all()
-        return [
-            TraitTally(
-                row.primary_id, row.shadow_id, row.trait, "", int(row.series), row.total, row.day
-            )
-            for row in rows
-        ]
+            self.count_traits(connection, observed.traits, NOBODY, NOBODY, now)
+            self.count_traits(connection, observed.said, model_id, NOBODY, now)
 
     # -- the shadow ----------------------------------------------------------------
 
@@ -402,8 +244,8 @@ class Shadowing(Models):
             if moved is None:
                 return False
             if not is_counted:
-                self._count(connection, said, NOBODY, model_id, now)
-                self._count(connection, agreed, moved.primary_id, model_id, now)
+                self.count_traits(connection, said, NOBODY, model_id, now)
+                self.count_traits(connection, agreed, moved.primary_id, model_id, now)
         return True
 
     def yield_shadow(
@@ -590,13 +432,3 @@ def _was_judged_before(connection: sa.Connection, revision: Revision) -> bool:
         )
     )
     return connection.execute(asked).first() is not None
-
-
-def _on_days(
-    first: int, last: int, primary_id: int, shadow_id: int
-) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        _tally.c.day.between(first, last),
-        _tally.c.primary_id.in_([NOBODY, primary_id]),
-        _tally.c.shadow_id.in_([NOBODY, shadow_id]),
-    )

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from ml.labels import Label
 from node.feedback.said import ReadingError
 from node.ledger import Place, State
-from node.web import values
+from node.web import readers, values
 from node.web.asking import Here, Who, visitor
 from node.web.paging import MOST_ROWS, ROWS, Comparison, Span, View, Window, read_place
 
@@ -105,7 +105,7 @@ def label(here: Here, who: Who, id: Id, said: values.Said) -> values.Done:
     """Enter what a reader says of a series; the newest label counts."""
     revision = here.desk.revision(id)
     try:
-        is_new = here.desk.say(revision, said.findings, who.name, said.remark)
+        is_new = readers.say(here.desk, revision, said.findings, who.name, said.remark)
     except ReadingError as error:
         raise HTTPException(422, str(error)) from None
     if is_new:
@@ -123,7 +123,7 @@ def feedback(
     finding: Annotated[Label, Query(description="that the course is of")] = Label.ANY,
 ) -> values.Feedback:
     """What readers say, beside what one model said: figures with their 95 % intervals."""
-    return here.desk.feedback(Comparison(model, span, finding))
+    return readers.feedback(here.desk, Comparison(model, span, finding))
 
 
 @router.get("/feedback/unlabelled")
@@ -135,7 +135,7 @@ def unlabelled(
     limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = ROWS,
 ) -> values.Unlabelled:
     """Judged series without a label, flagged ones first."""
-    return here.desk.unlabelled(_place(after), limit)[0]
+    return readers.unlabelled(here.desk, _place(after), limit)[0]
 
 
 @router.post("/destinations/{name}/resend", responses=_NOT_THERE)

@@ -1,30 +1,21 @@
 """Reads ledger, results and spool for the pages and for the JSON, and presses the buttons."""
 
-import json
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ml.errors import IchnodeError, PixelError
-from ml.labels import SUBTYPES, Label
 from node.drift import DriftLook
 from node.errors import ConfigError
-from node.feedback.figures import Figures, as_json, trailing
-from node.feedback.said import as_findings, as_reader, as_remark
 from node.ledger import (
     DAY_S,
     DeliveryState,
-    Entered,
     Ledger,
-    Place,
-    Reading,
-    ReadingSource,
     Result,
     Revision,
     Shadow,
@@ -34,22 +25,18 @@ from node.ledger import (
 from node.metrics import Metrics
 from node.routing import begin_again
 from node.settings import Settings
-from node.spool import PROBABILITIES, Spool, is_uid
-from node.vitals import Background, Echo, Vitals, look, look_at_model
+from node.spool import Spool, is_uid
+from node.vitals import Background, Echo, Vitals, look
 from node.web import values
+from node.web.document import courses_of, model_of, read_document, slices_of
 from node.web.drift import drift_values
-from node.web.paging import Comparison, View, write_place
+from node.web.paging import View, write_place
 from node.web.patient import Patient, read_patient
 from node.web.pictures import png
+from node.web.values import LABELS
 
 CAPTURE, EVIDENCE = "sc", "map"
 """Kinds of results that are pictures, as `node.report.Kind`, which would take long to import."""
-
-LABELS = (Label.ANY, *SUBTYPES)
-"""In the order in which the pages show them."""
-
-TRAILING_DAYS = 90
-"""Each point of a course is of so many days."""
 
 SEARCHED = 500
 """Series whose headers are read for a patient's ID: the ledger names no patients."""
@@ -183,7 +170,7 @@ class Desk:
         (row,), patients = self.rows([revision])
         results = self.ledger.results(revision)
         document = self._document(revision) if results else {}
-        slices = _slices(document)
+        slices = slices_of(document)
         return (
             values.Series(
                 **row.model_dump(),
@@ -191,9 +178,9 @@ class Desk:
                     values.Step(state=event.state, at=event.at, detail=event.detail)
                     for event in self.ledger.history(revision)
                 ),
-                model=_model(document),
+                model=model_of(document),
                 slices=slices,
-                courses=_courses(document, slices),
+                courses=courses_of(document, slices),
                 results=dict(Counter(result.kind for result in results)),
                 pictures=bool(slices) and self._has_pictures(results, len(slices)),
                 evidence=tuple(
@@ -234,15 +221,12 @@ class Desk:
         )
 
     def _document(self, revision: Revision) -> dict[str, Any]:
-        """What the node wrote beside its results; nothing where that was cleaned up."""
-        folder = self.spool.results_folder(
-            revision.study_instance_uid, revision.series_instance_uid, revision.number
+        """What the node wrote beside the results of a revision."""
+        return read_document(
+            self.spool.results_folder(
+                revision.study_instance_uid, revision.series_instance_uid, revision.number
+            )
         )
-        try:
-            document = json.loads((folder / PROBABILITIES).read_text())
-        except (OSError, ValueError):
-            return {}
-        return document if isinstance(document, dict) else {}
 
     def _deliveries(self, revision: Revision) -> tuple[values.Delivery, ...]:
         by_destination = defaultdict(list)
@@ -326,108 +310,6 @@ class Desk:
 
     def _is_there(self, result: Result) -> bool:
         return (self.spool.results / result.path).is_file()
-
-    # -- what readers say ----------------------------------------------------------
-
-    def say(
-        self,
-        revision: Revision,
-        said: Mapping[Label, bool | None],
-        reader: str,
-        remark: str | None,
-    ) -> bool:
-        """Enter what a reader says of a series; False if it was said last, by the same one.
-
-        Raises
-        ------
-        ReadingError
-            If it contradicts itself.
-        NotThere
-            If the series was forgotten meanwhile.
-        """
-        reading = Reading(
-            revision.study_instance_uid,
-            revision.series_instance_uid,
-            ReadingSource.PAGE,
-            as_reader(reader),
-            self.ledger.clock(),
-            as_findings(said),
-            as_remark(remark or ""),
-        )
-        before = self.ledger.readings(reading.study_instance_uid, revision.series_instance_uid)
-        if before and replace(before[0], said_at=reading.said_at) == reading:
-            return False
-        if self.ledger.enter_reading(reading) is Entered.NOT_THERE:
-            raise NotThere("no such series in the ledger any more")
-        return True
-
-    def unlabelled(
-        self, after: Place | None, limit: int
-    ) -> tuple[values.Unlabelled, dict[int, Patient]]:
-        """Judged series that nobody has read, and whose they are where that may be shown."""
-        page = self.ledger.unread(after, limit)
-        rows, patients = self.rows(page.revisions)
-        goes_on = None if page.next is None else write_place(page.next)
-        return values.Unlabelled(series=rows, next=goes_on), patients
-
-    def feedback(self, comparison: Comparison) -> values.Feedback:
-        """What readers say, beside what one model said.
-
-        Raises
-        ------
-        NotThere
-            If no model has that number.
-        """
-        models = self._models()
-        model = next((m for m in models if m.is_current), models[-1] if models else None)
-        if comparison.model is not None:
-            model = next((m for m in models if m.id == comparison.model), None)
-            if model is None:
-                raise NotThere("no such model in the ledger")
-        today, days = int(self.ledger.clock() // DAY_S), comparison.span.days
-        since = 0 if days is None else today - days + 1
-        tallies = {} if model is None else self.ledger.tallies(model.id, since)
-        return values.Feedback(
-            models=models,
-            model=model,
-            days=days,
-            findings={
-                label: values.Figures.model_validate(as_json(Figures(tallies[label])))
-                for label in LABELS
-                if label in tallies
-            },
-            finding=comparison.finding,
-            course=() if model is None else self._running(model.id, comparison.finding, today),
-        )
-
-    def _models(self) -> tuple[values.JudgingModel, ...]:
-        configured, _ = look_at_model(self.settings)
-        points = ("", self.settings.model.operating_point)
-        return tuple(
-            values.JudgingModel(
-                id=known.id,
-                **asdict(known.model),
-                is_current=configured is not None
-                and known.model.digest == configured.digest
-                and known.model.operating_point in points,
-            )
-            for known in self.ledger.models()
-        )
-
-    def _running(self, model: int, finding: Label, today: int) -> tuple[values.Point, ...]:
-        """Figures along a year."""
-        first = today - 364
-        days = self.ledger.days(model, finding, first - TRAILING_DAYS)
-        found = []
-        for day, tally in trailing(days, first, today, step=7, width=TRAILING_DAYS):
-            figures = as_json(Figures(tally))
-            at = datetime.fromtimestamp(day * DAY_S, UTC).date()
-            found.append(
-                values.Point.model_validate(
-                    {"day": at, **{name: figures[name] for name in ("sensitivity", "specificity")}}
-                )
-            )
-        return tuple(found)
 
     # -- buttons -----------------------------------------------------------------
 
@@ -529,50 +411,6 @@ def _shadow(found: Shadow | None) -> values.Shadow | None:
         findings=_findings(found.maxima, found.flagged),
         compared_with=_findings(found.primary_maxima, found.primary_flagged),
     )
-
-
-def _slices(document: dict[str, Any]) -> tuple[values.Slice, ...]:
-    try:
-        return tuple(
-            values.Slice(
-                number=number,
-                position_mm=item["position_mm"],
-                sop_instance_uid=item["sop_instance_uid"],
-                frame_number=item.get("frame_number"),
-                probabilities=item["probabilities"],
-            )
-            for number, item in enumerate(document["series"][0]["slices"], start=1)
-        )
-    except (LookupError, TypeError, ValueError):  # of another node, or half of it
-        return ()
-
-
-def _courses(
-    document: dict[str, Any], slices: tuple[values.Slice, ...]
-) -> tuple[values.Course, ...]:
-    if not slices:
-        return ()
-    found = []
-    for label in LABELS:
-        highest = max(slices, key=lambda item: item.probabilities[label])
-        finding = document.get("findings", {}).get(label, {})  # older ones have none
-        found.append(
-            values.Course(
-                label=label,
-                maximum=highest.probabilities[label],
-                slice=highest.number,
-                threshold=finding.get("threshold"),
-                assessment=finding.get("assessment"),
-            )
-        )
-    return tuple(found)
-
-
-def _model(document: dict[str, Any]) -> values.Model | None:
-    try:
-        return values.Model(**document["model"])
-    except (LookupError, TypeError, ValueError):
-        return None
 
 
 def _number_of(result: Result) -> int:

@@ -18,14 +18,13 @@ from ml.labels import Label, percent
 from node.drift import Level, Of, Verdict
 from node.feedback.said import ReadingError, answer
 from node.ledger import ReadingSource, State
-from node.web import course, running
+from node.web import course, readers, running
 from node.web import drift as drawing
 from node.web.api import Id, Number
 from node.web.asking import Here, Who, asking, visitor
-from node.web.desk import LABELS
 from node.web.door import THIS_MACHINE, Visitor
 from node.web.paging import ROWS, Comparison, Span, View, Window, read_place
-from node.web.values import Assessment, Series
+from node.web.values import LABELS, Assessment, Series
 
 STATE_WORDS = {
     State.RECEIVING: "Receiving",
@@ -276,13 +275,14 @@ def label(here: Here, who: Who, id: Id, form: Form) -> Response:
         said = {name: answer(form[name]) for name in Label if form.get(name)}
         if not said:
             return _back_to(f"/series/{id}", "unsaid")
-        is_new = here.desk.say(revision, said, who.name, form.get("remark"))
+        is_new = readers.say(here.desk, revision, said, who.name, form.get("remark"))
     except ReadingError:
         return _back_to(f"/series/{id}", "contradiction")
     if is_new:
         here.trail.has_read(who, revision)
-    following = here.desk.unlabelled(None, 1)[0].series if form.get("then") == "next" else ()
-    if form.get("then") == "next" and not following:
+    goes_on = form.get("then") == "next"
+    following = readers.unlabelled(here.desk, None, 1)[0].series if goes_on else ()
+    if goes_on and not following:
         return _back_to("/feedback", "all-read")
     address = f"/series/{following[0].id if following else id}"
     return _back_to(address, "labelled" if is_new else "said-before")
@@ -291,8 +291,8 @@ def label(here: Here, who: Who, id: Id, form: Form) -> Response:
 @guarded.get("/feedback")
 def feedback(request: Request, here: Here, who: Who) -> Response:
     comparison = Comparison.of(request.query_params)
-    found = here.desk.feedback(comparison)
-    unlabelled, patients = here.desk.unlabelled(comparison.after, ROWS // 2)
+    found = readers.feedback(here.desk, comparison)
+    unlabelled, patients = readers.unlabelled(here.desk, comparison.after, ROWS // 2)
     after = None if unlabelled.next is None else read_place(unlabelled.next)
     return _page(
         request,

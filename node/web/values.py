@@ -5,10 +5,13 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml.labels import Label
+from ml.labels import SUBTYPES, Label
 from node.drift import Level, Of, Verdict
 from node.feedback.said import LONGEST_REMARK
 from node.ledger import NotificationState, ReadingSource, ShadowState, State
+
+LABELS = (Label.ANY, *SUBTYPES)
+"""In the order in which the pages show them."""
 
 
 class Value(BaseModel):

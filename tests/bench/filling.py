@@ -105,7 +105,7 @@ class Filling:
             ),
             "INSERT INTO model (id, name, version, digest, operating_point) "
             "VALUES (1, 'phantom', '0', 'c0ffee', 'balanced'), "
-            "(2, 'second', '1', 'decade', 'balanced')",
+            "(2, 'second', '0', 'facade', 'balanced')",
             f"UPDATE revision SET flagged = '[\"any\"]' WHERE id % {FLAGGED_EVERY} = 0",
             _insert(
                 "instance",

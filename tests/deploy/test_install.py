@@ -135,10 +135,10 @@ def test_the_environment_is_filled_from_the_checkout_and_again_by_an_upgrade(
     assert (packages / "node" / "cli" / "__init__.py").exists()
 
     (checkout / "node" / "added.py").write_text("")
-    (checkout / "node" / "show.py").rename(checkout / "node" / "shown.py")
+    (checkout / "node" / "summary.py").rename(checkout / "node" / "sums.py")
     install("--root", root, script=checkout / "deploy/install", **offline)
     assert (packages / "node" / "added.py").exists()
-    assert not (packages / "node" / "show.py").exists(), "what a version has no more is gone"
+    assert not (packages / "node" / "summary.py").exists(), "what a version has no more is gone"
     where = subprocess.run(
         [environment / "bin/python", "-c", "import node; print(node.__file__)"],
         capture_output=True,

@@ -9,10 +9,10 @@ import redis
 
 from ml.identity import Identity, identify
 from ml.labels import LABELS
-from node import show
 from node.broker import broker_url
 from node.drift import DriftLook
 from node.ledger import Shadow, ShadowState, State
+from node.show.series import details_json
 from node.spool import SHADOW, Spool
 from tests.e2e.conftest import Series
 from tests.e2e.peers import ICHNODE, Node, running_node, running_storescp, wait_for
@@ -95,7 +95,7 @@ def test_a_shadow_is_compared_survives_and_is_never_sent(
             )
             assert f"judged in the shadow by {NAME} 7.7.7" in done.stdout
             assert "shadow, never sent" in done.stdout
-            entry = show.details_json(node.ledger, Spool(node.settings.home), delivered)
+            entry = details_json(node.ledger, Spool(node.settings.home), delivered)
             assert entry["shadow"]["model"]["digest"] == second.digest
             assert entry["shadow"]["probabilities"] == found.maxima
             assert entry["shadow"]["compared_with"]["probabilities"] == entry["probabilities"]

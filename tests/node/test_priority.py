@@ -17,7 +17,6 @@ from pydicom.dataset import Dataset
 from rich.console import Console
 
 from ml.phantom import make_phantom, write_dicom
-from node import show
 from node.assemble import priority_of
 from node.ledger import (
     Instance,
@@ -30,6 +29,7 @@ from node.ledger import (
     open_ledger,
 )
 from node.settings import PriorityRule, Settings
+from node.show import series
 from node.spool import Spool, digest_of
 from node.sweep import Sweeper
 from tests.bench.filling import CT, SR, Filling
@@ -547,10 +547,10 @@ def test_status_names_the_rule_of_a_series_and_what_waits(
 ) -> None:
     ready(ledger, URGENT)
     console = Console(file=sys.stdout, width=200)
-    show.revisions(console, ledger.recent(10))
-    show.waiting(console, ledger.waiting())
+    series.revisions(console, ledger.recent(10))
+    series.waiting(console, ledger.waiting())
     printed = capsys.readouterr().out
     assert re.search(r"^ready .* 1 image  emergency", printed)
     assert "1 series waits for a worker: emergency, the first since 20" in printed
-    (entry,) = (show.revision_json(revision) for revision in ledger.recent(10))
+    (entry,) = (series.revision_json(revision) for revision in ledger.recent(10))
     assert entry["priority"] == "emergency"

@@ -153,7 +153,7 @@ def test_a_late_slice_makes_no_second_series_of_one(ledger: Ledger) -> None:
 def test_a_header_that_says_something_new_each_time_does_not_fill_the_ledger(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.ledger.shadowing.MOST_BINS", 4)
+    monkeypatch.setattr("node.ledger.traits.MOST_BINS", 4)
     for n in range(9):
         report(ledger, store(ledger, f"1.2.{n}"), observed(f"kernel {n}", shadowed=False))
     kernels = {name: n for (trait, name), n in tallied(ledger).items() if trait == "kernel"}
