@@ -11,6 +11,8 @@ import yaml
 from node.broker import EmbeddedBroker
 from node.hints import Hints, Queue
 from node.settings import Settings
+from node.up import parts_of
+from tests.deploy.test_parts import EVERYTHING
 from tests.deploy.tools import DEPLOY
 
 helm = pytest.importorskip("helm_python", reason="helm-python-sdk is for x86-64 alone")
@@ -196,6 +198,12 @@ def test_one_value_turns_a_part_on(values: dict[str, Any], part: str) -> None:
     before, after = (dict(pods(rendered({**PLAIN, **more}))) for more in ({}, values))
 
     assert set(after) - set(before) == {f"ich-{part}"}
+
+
+def test_the_chart_runs_every_part() -> None:
+    arguments = {tuple(pod["containers"][0].get("args", ())) for _, pod in pods(rendered(FULL))}
+
+    assert set(map(tuple, parts_of(EVERYTHING).values())) <= arguments
 
 
 def test_every_part_knows_of_the_second_model() -> None:
