@@ -432,7 +432,7 @@ def test_a_phantom_goes_the_whole_way_and_its_reports_are_seen_through_the_proxy
 
 
 def test_every_part_of_the_node_is_healthy_and_one_that_hangs_is_not(machine: Machine) -> None:
-    for name in NODE_PARTS:  # a worker answers between two series
+    for name in NODE_PARTS:  # the shadow has the least priority, and may answer late
         wait_for(lambda part=name: machine.is_healthy(part), 60, f"{name} to be healthy")
 
     machine.processes["deliver"].send_signal(signal.SIGSTOP)

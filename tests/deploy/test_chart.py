@@ -1,5 +1,8 @@
 """The Helm chart: what it makes is valid for Kubernetes, restricted, and fits the node."""
 
+import re
+import textwrap
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +12,10 @@ import redis
 import yaml
 
 from node.broker import EmbeddedBroker
+from node.fetch import polled
 from node.hints import Hints, Queue
 from node.settings import Settings
+from node.settings.dicomweb import DicomwebSettings
 from node.up import parts_of
 from tests.deploy.test_parts import EVERYTHING
 from tests.deploy.tools import DEPLOY
@@ -204,6 +209,21 @@ def test_the_chart_runs_every_part() -> None:
     arguments = {tuple(pod["containers"][0].get("args", ())) for _, pod in pods(rendered(FULL))}
 
     assert set(map(tuple, parts_of(EVERYTHING).values())) <= arguments
+
+
+def test_the_values_that_the_readme_shows_turn_everything_on() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    shown = re.findall(r"^    # values.yaml\n((?: {4}.*\n)+)", page, re.MULTILINE)
+    for_good, off_by_default = (yaml.safe_load(textwrap.dedent(text)) for text in shown)
+    values = for_good | off_by_default
+    with helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values)
+
+    assert len(dict(pods(rendered(values)))) == 7
+    keys = tomllib.loads(for_good["config"] + off_by_default["config"])
+    settings = Settings.model_validate(keys | {"dicomweb": {}})
+    assert polled(settings)
+    assert set(keys["dicomweb"]) <= set(DicomwebSettings.model_fields)
 
 
 def test_every_part_knows_of_the_second_model() -> None:
