@@ -15,15 +15,22 @@ import tempfile
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import hl7
 import pytest
 import yaml
+from hl7.client import MLLPClient
 
+from ml.phantom import make_phantom, write_dicom
 from node.broker import free_port
+from node.deliver import store_files
 from node.processes import end_process
+from node.settings import Destination, load_settings
 from tests.deploy.dockerfile import Image
 from tests.deploy.tools import DEPLOY, ROOT, found
 from tests.e2e.peers import DICOMWEB, wait_for
@@ -34,8 +41,14 @@ pytestmark = pytest.mark.long
 COMPOSE = DEPLOY / "compose"
 VIEWER = ROOT / ".viewer" / "ohif" / "dist"
 
-PORTS = ("redis", "postgres", "receive", "orthanc", "http", "ohif", "web", "proxy", "page")
-NODE_PARTS = ("receive", "analyze", "deliver", "web")
+PORTS = (
+    *("redis", "postgres", "receive", "dicomweb", "hl7", "web"),
+    *("orthanc", "http", "ohif", "proxy", "page"),
+)
+NODE_PARTS = ("receive", "analyze", "deliver", "web", "dicomweb", "feedback", "poll", "shadow")
+
+TOO_FEW = 9
+"""Slices of a series that is received and not judged: `[eligibility] min_slices` is 10."""
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +66,11 @@ def image(folder: Path) -> Image:
     built = Image(folder)
     built.build("cpu")
     return built
+
+
+def turned_on(text: str) -> str:
+    """The node's configuration with all that stands in it for profiles, polled without waiting."""
+    return re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE).replace("poll_s = 60", "poll_s = 1")
 
 
 def services() -> dict[str, dict[str, Any]]:
@@ -120,23 +138,40 @@ class Machine:
             timeout=60,
         )
 
-    def is_healthy(self, name: str) -> bool:
+    def is_healthy(self, name: str, **environment: str) -> bool:
         """What the image's HEALTHCHECK says of a service."""
         assert self.processes[name].poll() is None, self.log(name)
         done = subprocess.run(
             [*self.image.healthcheck, str(self.processes[name].pid)],
-            env=self._environment(self.services[name]),
+            env=self._environment(self.services[name]) | environment,
             capture_output=True,
             check=False,
             cwd=self.folder,
         )
         return done.returncode == 0
 
-    def get(self, port: str, path: str, method: str = "GET") -> bytes:
+    def get(
+        self,
+        port: str,
+        path: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> bytes:
         """Ask the proxy for something."""
         url = f"http://127.0.0.1:{self.ports[port]}{path}"
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=20) as got:
+        request = urllib.request.Request(url, body, dict(headers), method=method)
+        with urllib.request.urlopen(request, timeout=20) as got:
             return bytes(got.read())
+
+    def series(self) -> list[dict[str, Any]]:
+        """What the page tells of every series, the oldest first."""
+        found = json.loads(self.get("page", "/api/series"))["series"]
+        return sorted(found, key=lambda series: int(series["id"]))
+
+    def oldest(self) -> dict[str, Any]:
+        """All that the page tells of the first series."""
+        return dict(json.loads(self.get("page", f"/api/series/{self.series()[0]['id']}")))
 
     def here(self, text: str) -> str:
         """A text with the names and ports of other services as they are on this machine."""
@@ -148,6 +183,7 @@ class Machine:
             ("orthanc", 8042, "http"),
             ("ohif", 80, "ohif"),
             ("web", 8042, "web"),
+            ("dicomweb", 8043, "dicomweb"),
         ):
             text = re.sub(rf"\b{name}:{port}\b", f"127.0.0.1:{self.ports[moved]}", text)
         return self.image.path(text)
@@ -180,6 +216,11 @@ class Machine:
             moved["ICHNODE_WEB__HOST"] = "127.0.0.1"
             moved["ICHNODE_WEB__PORT"] = str(self.ports["web"])
             own["ICHNODE_WEB__TRUSTED_PROXIES"] = '["127.0.0.1/32"]'
+        for section, port in (("DICOMWEB__", "dicomweb"), ("FEEDBACK__HL7_", "hl7")):
+            if f"ICHNODE_{section}HOST" in own:
+                moved[f"ICHNODE_{section}HOST"] = "127.0.0.1"
+                moved[f"ICHNODE_{section}PORT"] = str(self.ports[port])
+                moved[f"ICHNODE_{section}NETWORKS"] = '["127.0.0.1/32"]'
         return {**self.image.variables(), **own, **moved}
 
     def _secrets(self, name: str, service: dict[str, Any]) -> None:
@@ -278,7 +319,7 @@ class Machine:
         mounted = self._mounted(service, service["environment"]["ICHNODE_CONFIG"])
         config = tomllib.loads(Path(mounted).read_text())
         (destination,) = config["destinations"]
-        text = Path(mounted).read_text()
+        text = turned_on(Path(mounted).read_text())
         text = text.replace(f'host = "{destination["host"]}"', 'host = "127.0.0.1"')
         text = text.replace(f"port = {destination['port']}", f"port = {self.ports['orthanc']}")
         (self.folder / "etc" / "ichnode.toml").write_text(text)
@@ -310,7 +351,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def machine(image: Image) -> Iterator[Machine]:
-    """Every service of the profile `demo`, started in the order that compose starts them."""
+    """Every service of every profile that needs no GPU, in the order that compose starts them."""
     for tool in ("Orthanc", "nginx", "redis-server"):
         found(tool)
     if binaries() is None or not DICOMWEB.exists():
@@ -362,6 +403,20 @@ def test_services_start_in_the_order_that_they_wait_for_each_other() -> None:
     assert order.index("deliver") < order.index("phantom")
 
 
+def test_what_has_a_profile_is_off_and_its_configuration_is_one(tmp_path: Path) -> None:
+    text = (COMPOSE / "ichnode.toml").read_text()
+    file = tmp_path / "ichnode.toml"
+    file.write_text(turned_on(text))
+    on, off = load_settings(file), load_settings(COMPOSE / "ichnode.toml")
+
+    assert not off.sources
+    assert not off.shadow.is_on
+    assert [source.poll_s for source in on.sources] == [1]
+    assert on.shadow.is_on
+    always = {name for name, service in services().items() if "profiles" not in service}
+    assert always & set(NODE_PARTS) == {"receive", "analyze", "deliver", "web"}
+
+
 def test_a_phantom_goes_the_whole_way_and_its_reports_are_seen_through_the_proxy(
     machine: Machine,
 ) -> None:
@@ -382,15 +437,68 @@ def test_a_phantom_goes_the_whole_way_and_its_reports_are_seen_through_the_proxy
 
 
 def test_every_part_of_the_node_is_healthy_and_one_that_hangs_is_not(machine: Machine) -> None:
-    for name in NODE_PARTS:
-        if name in machine.processes:
-            assert machine.is_healthy(name), machine.log(name)
+    for name in NODE_PARTS:  # the shadow has the least priority, and may answer late
+        wait_for(lambda part=name: machine.is_healthy(part), 60, f"{name} to be healthy")
 
     machine.processes["deliver"].send_signal(signal.SIGSTOP)
     try:
         assert not machine.is_healthy("deliver")
     finally:
         machine.processes["deliver"].send_signal(signal.SIGCONT)
+
+
+def test_a_second_model_judges_the_phantom_in_the_shadow(machine: Machine) -> None:
+    wait_for(lambda: (machine.oldest()["shadow"] or {}).get("state") == "judged", 60, "the shadow")
+
+
+def test_what_is_in_the_archive_alone_is_fetched(machine: Machine, tmp_path: Path) -> None:
+    before = len(machine.series())
+    title, port = "ORTHANC", machine.ports["orthanc"]
+    archive = Destination(name="orthanc", ae_title=title, host="127.0.0.1", port=port)
+
+    phantom = make_phantom(9, size=64, findings=())
+    images = write_dicom(phantom, tmp_path, when=datetime.now())[:TOO_FEW]
+    assert not store_files("SCANNER", archive, images, lambda: None)
+
+    wait_for(lambda: len(machine.series()) == before + 1, 60, "the series to be fetched")
+
+
+def test_a_large_request_by_stow_goes_through_the_proxy(machine: Machine, tmp_path: Path) -> None:
+    before = len(machine.series())
+    files = write_dicom(make_phantom(3, findings=()), tmp_path)[:TOO_FEW]
+    slices = [file.read_bytes() for file in files]
+    parts = [b"--here\r\nContent-Type: application/dicom\r\n\r\n%b\r\n" % s for s in slices]
+    body = b"".join(parts) + b"--here--\r\n"
+    assert len(body) > 1024**2, "what nginx lets through by itself"
+    kind = 'multipart/related; type="application/dicom"; boundary=here'
+
+    answer = machine.get("page", "/dicom-web/studies", "POST", body, {"Content-Type": kind})
+
+    assert len(json.loads(answer)["00081199"]["Value"]) == len(slices)
+    wait_for(lambda: len(machine.series()) == before + 1, 30, "the series")
+
+
+def test_a_reader_is_heard_by_hl7(machine: Machine) -> None:
+    uid = machine.oldest()["study_instance_uid"]
+    message = (
+        "MSH|^~\\&|RIS|HOSPITAL|ICHNODE||20260101083000+0000||ORU^R01^ORU_R01|1|P|2.5.1\r"
+        "OBR|1|||18748-4^Diagnostic Imaging Report^LN\r"
+        f"OBX|1|ST|110180^Study Instance UID^DCM||{uid}||||||F\r"
+        "OBX|2|CWE|1386000^Intracranial hemorrhage^SCT||52101004^Present^SCT||||||F\r"
+    )
+
+    with MLLPClient("127.0.0.1", machine.ports["hl7"]) as client:
+        answer = hl7.parse(client.send_message(message))
+
+    assert str(answer.segment("MSA")[1]) == "AA", answer
+    (reading,) = machine.oldest()["readings"]
+    assert (reading["source"], reading["reader"]) == ("hl7", "RIS")
+
+
+def test_who_takes_labels_is_healthy_only_while_it_listens(machine: Machine) -> None:
+    assert machine.is_healthy("feedback")
+    assert not machine.is_healthy("feedback", ICHNODE_FEEDBACK__HL7_PORT=str(free_port()))
+    assert "may not send" not in machine.log("feedback"), "to look is no call"
 
 
 def test_viewer_and_archive_share_an_origin_that_only_reads(machine: Machine) -> None:

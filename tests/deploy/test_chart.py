@@ -1,5 +1,8 @@
 """The Helm chart: what it makes is valid for Kubernetes, restricted, and fits the node."""
 
+import re
+import textwrap
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +12,12 @@ import redis
 import yaml
 
 from node.broker import EmbeddedBroker
+from node.fetch import polled
 from node.hints import Hints, Queue
 from node.settings import Settings
+from node.settings.dicomweb import DicomwebSettings
+from node.up import parts_of
+from tests.deploy.test_parts import EVERYTHING
 from tests.deploy.tools import DEPLOY
 
 helm = pytest.importorskip("helm_python", reason="helm-python-sdk is for x86-64 alone")
@@ -36,9 +43,21 @@ FULL: dict[str, Any] = {
         "enabled": True,
         "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls"},
     },
+    "dicomweb": {"enabled": True, "replicas": 2, "ingress": {"enabled": True, "tlsSecret": "tls"}},
+    "poll": {"enabled": True},
+    "feedback": {"enabled": True, "service": {"sourceRanges": ["10.0.0.5/32"]}},
+    "shadow": {
+        "bundle": "/var/lib/ichnode/home/models/next",
+        "gpu": True,
+        "imageTag": "cuda",
+        "nodeSelector": {"gpu": "small"},
+    },
     "networkPolicy": {
         "enabled": True,
         "dicomFrom": ["10.0.0.0/8"],
+        "dicomwebFrom": ["10.1.0.0/16"],
+        "hl7From": ["10.0.0.5/32"],
+        "pollTo": ["10.0.0.6/32"],
         "webFrom": [{"kubernetes.io/metadata.name": "ingress-nginx"}],
     },
     "serviceAccount": {"annotations": {"a": "b"}},
@@ -149,12 +168,13 @@ def test_the_variables_of_every_pod_are_a_configuration(
 def test_a_gpu_worker_asks_for_one_gpu_and_all_else_for_none() -> None:
     for name, pod in pods(rendered(FULL)):
         container = pod["containers"][0]
-        is_gpu = name == "ich-analyze"
+        is_gpu = name in ("ich-analyze", "ich-shadow")
         assert ("nvidia.com/gpu" in container["resources"]["limits"]) is is_gpu, name
         assert container["image"].endswith(":cuda") is is_gpu, name
         if is_gpu:
             assert environment(pod)["ICHNODE_ANALYZE__DEVICE"] == "cuda"
-            assert pod["nodeSelector"] == {"gpu": "yes", "disk": "fast"}
+            gpu = {"ich-analyze": "yes", "ich-shadow": "small"}[name]
+            assert pod["nodeSelector"] == {"gpu": gpu, "disk": "fast"}
 
 
 def test_workers_on_a_cpu_take_as_many_threads_as_they_ask_for_cores() -> None:
@@ -162,6 +182,122 @@ def test_workers_on_a_cpu_take_as_many_threads_as_they_ask_for_cores() -> None:
 
     cores = pod["containers"][0]["resources"]["requests"]["cpu"]
     assert environment(pod)["ICHNODE_ANALYZE__THREADS"] == cores
+
+
+def test_nothing_new_runs_before_somebody_wants_it() -> None:
+    names = {name for name, _ in pods(rendered(PLAIN))}
+
+    assert names == {"ich-receive", "ich-analyze", "ich-deliver"}
+
+
+@pytest.mark.parametrize(
+    ("values", "part"),
+    [
+        ({"dicomweb": {"enabled": True}}, "dicomweb"),
+        ({"poll": {"enabled": True}}, "poll"),
+        ({"feedback": {"enabled": True}}, "feedback"),
+        ({"shadow": {"bundle": "next"}}, "shadow"),
+    ],
+)
+def test_one_value_turns_a_part_on(values: dict[str, Any], part: str) -> None:
+    before, after = (dict(pods(rendered({**PLAIN, **more}))) for more in ({}, values))
+
+    assert set(after) - set(before) == {f"ich-{part}"}
+
+
+def test_the_chart_runs_every_part() -> None:
+    arguments = {tuple(pod["containers"][0].get("args", ())) for _, pod in pods(rendered(FULL))}
+
+    assert set(map(tuple, parts_of(EVERYTHING).values())) <= arguments
+
+
+def test_the_values_that_the_readme_shows_turn_everything_on() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    shown = re.findall(r"^    # values.yaml\n((?: {4}.*\n)+)", page, re.MULTILINE)
+    for_good, off_by_default = (yaml.safe_load(textwrap.dedent(text)) for text in shown)
+    values = for_good | off_by_default
+    with helm.Chart.load(CHART) as chart:
+        chart.validate_schema(values)
+
+    assert len(dict(pods(rendered(values)))) == 7
+    keys = tomllib.loads(for_good["config"] + off_by_default["config"])
+    settings = Settings.model_validate(keys | {"dicomweb": {}})
+    assert polled(settings)
+    assert set(keys["dicomweb"]) <= set(DicomwebSettings.model_fields)
+
+
+def test_every_part_knows_of_the_second_model() -> None:
+    """What is judged is put before it by the others, and shown by the page."""
+    servers = {"ich-redis", "ich-postgres"}
+    parts = {name: pod for name, pod in pods(rendered(FULL)) if name not in servers}
+
+    assert len(parts) == 8
+    for name, pod in parts.items():
+        assert environment(pod)["ICHNODE_SHADOW__BUNDLE"].endswith("/next"), name
+    for name, pod in pods(rendered(PLAIN)):
+        assert "ICHNODE_SHADOW__BUNDLE" not in environment(pod), name
+
+
+def test_who_may_call_whom_is_said_for_each_port() -> None:
+    objects = rendered(FULL)
+    callers = {
+        policy: [
+            rule.get("ipBlock", {}).get("cidr") or rule["namespaceSelector"]["matchLabels"]
+            for rule in one(objects, "NetworkPolicy", policy)["spec"]["ingress"][0]["from"]
+        ]
+        for policy in ("ich-dicom", "ich-dicomweb", "ich-feedback")
+    }
+
+    assert callers == {
+        "ich-dicom": ["10.0.0.0/8"],
+        "ich-dicomweb": ["10.1.0.0/16", {"kubernetes.io/metadata.name": "ingress-nginx"}],
+        "ich-feedback": ["10.0.0.5/32"],
+    }
+    (dns, reached) = one(objects, "NetworkPolicy", "ich-poll")["spec"]["egress"]
+    assert {port["port"] for port in dns["ports"]} == {53}
+    assert [rule.get("ipBlock", {}).get("cidr") for rule in reached["to"]] == ["10.0.0.6/32", None]
+
+
+def test_the_ports_of_every_policy_are_those_of_its_pods() -> None:
+    objects = rendered(FULL)
+
+    for name, part in (("dicom", "receive"), ("dicomweb",) * 2, ("feedback",) * 2, ("web",) * 2):
+        policy = one(objects, "NetworkPolicy", f"ich-{name}")["spec"]
+        pod = dict(pods(objects))[f"ich-{part}"]
+        (rule,) = policy["ingress"]
+        assert policy["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == part
+        assert [port["port"] for port in rule["ports"]] == [
+            port["name"] for port in pod["containers"][0]["ports"]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("probe", "asked"),
+    [
+        ("HTTP", {"path": "/health/ready", "port": "http", "scheme": "HTTP"}),
+        ("HTTPS", {"path": "/health/ready", "port": "http", "scheme": "HTTPS"}),
+        ("TCP", None),
+    ],
+)
+def test_what_takes_instances_is_asked_in_its_own_way(
+    probe: str, asked: dict[str, str] | None
+) -> None:
+    values = {**PLAIN, "dicomweb": {"enabled": True, "probe": probe}}
+    (container,) = dict(pods(rendered(values)))["ich-dicomweb"]["containers"]
+
+    assert container["readinessProbe"].get("httpGet") == asked
+    assert ("tcpSocket" in container["livenessProbe"]) is (asked is None)
+
+
+def test_a_study_goes_through_the_ingress_whatever_its_size() -> None:
+    ingress = one(rendered(FULL), "Ingress", "ich-dicomweb")
+
+    assert ingress["metadata"]["annotations"] == {
+        "nginx.ingress.kubernetes.io/proxy-body-size": "0",
+        "nginx.ingress.kubernetes.io/proxy-request-buffering": "off",
+    }
+    (path,) = ingress["spec"]["rules"][0]["http"]["paths"]
+    assert path["path"] == "/dicom-web"
 
 
 def test_what_the_user_sets_goes_before_what_the_chart_sets() -> None:
@@ -216,6 +352,9 @@ def test_the_url_of_the_trial_are_those_of_its_servers() -> None:
         ({**PLAIN, "analyze": {"keda": {"enabled": True}}}, "redisAddress"),
         ({**PLAIN, "receive": {"service": {"sourceRanges": ["everybody"]}}}, "everybody"),
         ({**PLAIN, "web": {"ingress": {"host": ""}}}, "host"),
+        ({**PLAIN, "dicomweb": {"probe": "http"}}, "probe"),
+        ({**PLAIN, "networkPolicy": {"hl7From": ["the RIS"]}}, "the RIS"),
+        ({**PLAIN, "shadow": {"bundel": "next"}}, "bundel"),
     ],
 )
 def test_values_that_cannot_be_used_are_named(values: dict[str, Any], complaint: str) -> None:

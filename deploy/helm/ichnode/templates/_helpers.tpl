@@ -117,7 +117,11 @@ spec:
         # A file is written by the processes of one machine.
         - name: ICHNODE_AUDIT__FILE
           value: audit-$(POD_NAME).log
-        {{- range $name, $value := merge (dict) $root.Values.env (.env | default dict) }}
+        {{- $env := .env | default dict }}
+        {{- with $root.Values.shadow.bundle }}
+        {{- $env = merge (dict "ICHNODE_SHADOW__BUNDLE" .) $env }}
+        {{- end }}
+        {{- range $name, $value := merge (dict) $root.Values.env $env }}
         - name: {{ $name }}
           value: {{ $value | quote }}
         {{- end }}
@@ -188,4 +192,146 @@ livenessProbe:
   periodSeconds: 60
   timeoutSeconds: 15
   failureThreshold: 5
+{{- end }}
+
+{{- /* Who judges: variables and limits of a worker on a CPU or a GPU, of its values. */ -}}
+{{- define "ichnode.judgeEnv" -}}
+ICHNODE_ANALYZE__DEVICE: {{ ternary "cuda" "cpu" .gpu }}
+{{- if not .gpu }}
+ICHNODE_ANALYZE__THREADS: {{ .threads }}
+{{- end }}
+{{- end }}
+
+{{- define "ichnode.judgeResources" -}}
+{{- $resources := deepCopy .resources }}
+{{- if .gpu }}
+{{- $resources = mergeOverwrite $resources (dict "limits" (dict "nvidia.com/gpu" 1)) }}
+{{- end }}
+{{- toYaml $resources }}
+{{- end }}
+
+{{- define "ichnode.judgeStrategy" -}}
+# The one that goes gives its GPU to the one that comes.
+strategy:
+  rollingUpdate:
+    maxSurge: 0
+    maxUnavailable: 1
+{{- end }}
+
+{{- /* A Service that senders call: (dict "root" $ "part" name "name" name "port" name "values" values). */ -}}
+{{- define "ichnode.service" -}}
+{{- $root := .root -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "ichnode.labels" $root | nindent 4 }}
+  {{- with .values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  type: {{ .values.type }}
+  {{- if ne .values.type "ClusterIP" }}
+  # Senders keep their addresses: [[peers]], networks and limits go by them.
+  externalTrafficPolicy: Local
+  {{- end }}
+  {{- with .values.sourceRanges }}
+  loadBalancerSourceRanges:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  selector:
+    {{- include "ichnode.selector" $root | nindent 4 }}
+    app.kubernetes.io/component: {{ .part }}
+  ports:
+    - name: {{ .port }}
+      port: {{ .values.port }}
+      targetPort: {{ .port }}
+      {{- with .values.nodePort }}
+      nodePort: {{ . }}
+      {{- end }}
+{{- end }}
+
+{{- /* Who may call a part: (dict "root" $ "part" name "port" name "from" list "namespaces" list);
+       without "from" anybody may. */ -}}
+{{- define "ichnode.callers" -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "ichnode.name" .root }}-{{ eq .part "receive" | ternary "dicom" .part }}
+  labels:
+    {{- include "ichnode.labels" .root | nindent 4 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "ichnode.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .part }}
+  policyTypes: [Ingress]
+  ingress:
+    - ports:
+        - port: {{ .port }}
+      {{- if .from }}
+      from:
+        {{- range .from }}
+        - ipBlock:
+            cidr: {{ . }}
+        {{- end }}
+        {{- range .namespaces }}
+        - namespaceSelector:
+            matchLabels:
+              {{- toYaml . | nindent 14 }}
+        {{- end }}
+      {{- end }}
+{{- end }}
+
+{{- /* Leads to the Service of a part: (dict "root" $ "part" name "path" path "values" values). */ -}}
+{{- define "ichnode.ingress" -}}
+{{- $root := .root -}}
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: {{ include "ichnode.name" $root }}-{{ .part }}
+  labels:
+    {{- include "ichnode.labels" $root | nindent 4 }}
+  {{- with .values.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  {{- with .values.className }}
+  ingressClassName: {{ . }}
+  {{- end }}
+  {{- with .values.tlsSecret }}
+  tls:
+    - hosts: [{{ $.values.host | quote }}]
+      secretName: {{ . }}
+  {{- end }}
+  rules:
+    - host: {{ .values.host | quote }}
+      http:
+        paths:
+          - path: {{ .path }}
+            pathType: Prefix
+            backend:
+              service:
+                name: {{ include "ichnode.name" $root }}-{{ .part }}
+                port:
+                  name: http
+{{- end }}
+
+{{- /* One Pod of a part at a time may be taken away: (dict "root" $ "part" name). */ -}}
+{{- define "ichnode.disruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "ichnode.name" .root }}-{{ .part }}
+  labels:
+    {{- include "ichnode.labels" .root | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector:
+    matchLabels:
+      {{- include "ichnode.selector" .root | nindent 6 }}
+      app.kubernetes.io/component: {{ .part }}
 {{- end }}
