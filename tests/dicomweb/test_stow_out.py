@@ -3,13 +3,19 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 from node.audit import Auditor
 from node.deliver import Deliverer, stow
@@ -177,6 +183,21 @@ def test_orthanc_stores_the_files_as_they_are(
         [found] = archive.get("/tools/lookup", result.sop_instance_uid.encode())
         kept = archive.get(f"/instances/{found['ID']}/file")
         assert kept == (spool.results / result.path).read_bytes()
+
+
+def test_orthanc_gets_objects_in_the_transfer_syntax_that_is_wanted(
+    archive: Orthanc, ledger: Ledger, spool: Spool, reported: Reported
+) -> None:
+    revision = reported(objects=2)
+    url = f"http://127.0.0.1:{archive.http_port}/dicom-web"
+
+    assert deliver(ledger, spool, url, transfer_syntax="implicit") == 2
+
+    for result in ledger.results(revision):
+        [found] = archive.get("/tools/lookup", result.sop_instance_uid.encode())
+        kept = pydicom.dcmread(BytesIO(archive.get(f"/instances/{found['ID']}/file")))
+        assert kept.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
+        assert kept == pydicom.dcmread(spool.results / result.path)
 
 
 def test_what_comes_again_is_there_once(
