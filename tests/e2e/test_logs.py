@@ -45,7 +45,7 @@ def test_every_station_says_which_series_its_lines_are_about(
     about = [line for line in lines if line.get("trace_id") == trace_id(delivered)]
     assert [(line["resource"]["ichnode.part"], line["body"]) for line in about] == [
         ("receive", f"series {good.series}: {len(good.files)} images came from SCANNER"),
-        ("receive", f"series {good.series} is ready: {len(good.files)} images"),
+        ("receive", f"series {good.series} is ready: {len(good.files)} images, routine"),
         ("analyze", f"series {good.series} is reported"),
         ("deliver", f"series {good.series} is delivered"),
     ]

@@ -21,9 +21,9 @@ from tests.fuzz.requests import store_request
 from tests.fuzz.seeds import seeds
 
 SEED = "short"
-FILES = 1_500
-SESSIONS = 200
-REQUESTS = 200
+FILES = 1_000
+SESSIONS = 120
+REQUESTS = 120
 
 
 @pytest.fixture(scope="module")

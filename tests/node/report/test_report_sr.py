@@ -148,12 +148,12 @@ def test_the_head_is_the_largest_body_on_a_slice():
 
 
 def test_a_thin_series_is_whole_for_software_and_short_for_a_reader(make_case, tmp_path):
-    case = make_case(320, rows=8, columns=8)
-    subdural = np.zeros(320)
+    case = make_case(210, rows=8, columns=8)
+    subdural = np.zeros(210)
     subdural[100:140] = np.linspace(0.5, 0.9, 40)
     subdural[200:203] = 0.6
     case = with_probabilities(case, subdural=subdural)
-    assert len(list(groups_of(read(case, tmp_path, build_slice_report)))) == 6 + 6 * 320
+    assert len(list(groups_of(read(case, tmp_path, build_slice_report)))) == 6 + 6 * 210
     document = read(case, tmp_path, build_findings_report)
     _, *flagged = ((group, image) for group, _, image in groups_of(document))
     assert len(flagged) == 2  # two runs
