@@ -2,6 +2,7 @@
 
 source.py       what a source is, whatever it speaks
 association.py  one that speaks DIMSE: C-FIND, C-MOVE, C-GET
+incoming.py     what it sends over the association that asks
 web.py          one that speaks DICOMweb: QIDO-RS, WADO-RS
 opening.py      from the configuration to a source
 rules.py        which series is fetched, when, and what came of it

@@ -7,7 +7,6 @@ C.4.3.1.4. Roles of who gets instances back by C-GET: PS3.7, D.3.3.4.
 """
 
 import logging
-import queue
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_role, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
@@ -27,19 +24,17 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from ml.errors import first_line
 from node.audit import Peer
 from node.connection import Connection
-from node.dicom import Status, application_entity, send_without_delay
+from node.dicom import application_entity, send_without_delay
 from node.errors import (
     ConfigError,
     NotFetchedError,
-    NotStoredError,
-    RefusedInstance,
     SourceError,
 )
+from node.fetch.incoming import Bounded, Taking
 from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.headers import text
-from node.intake import STORAGE_CLASSES, Batch, file_content, transfer_syntaxes
-from node.reading import Identity, check_command
+from node.intake import STORAGE_CLASSES, Batch, transfer_syntaxes
 from node.settings import Retrieve, Settings, SourceSettings
 from node.spool import is_uid
 from node.tls import client_context
@@ -252,7 +247,7 @@ class PacsSource:
         batch: Batch,
         progress: Callable[[int], None],
     ) -> Fetched:
-        taking = _Taking(found, batch, progress)
+        taking = Taking(found, batch, progress)
         with self._calling(GET, taking=taking) as association:
             try:
                 end, code = self._suboperations(
@@ -314,7 +309,7 @@ class PacsSource:
         self,
         service: str,
         silence_s: float = 0.0,
-        taking: "_Taking | None" = None,
+        taking: "Taking | None" = None,
     ) -> Iterator[Association]:
         """Hold an association.
 
@@ -338,7 +333,7 @@ class PacsSource:
             if made is not None:
                 event.assoc.dul.socket = Connection(made, timeout_s)
             most = MOST_ANSWERS if taking is None else MOST_WAITING
-            event.assoc.dimse = _Bounded(event.assoc, longest, most)
+            event.assoc.dimse = Bounded(event.assoc, longest, most)
 
         handlers: list[Any] = [(evt.EVT_CONN_OPEN, opened)]
         roles: list[Any] = []
@@ -376,113 +371,6 @@ class PacsSource:
 
 class _RefusedQuestion(SourceError):
     """The peer answers a C-FIND with a failure."""
-
-
-class _Taking:
-    """Takes what comes back by C-GET.
-
-    Parameters
-    ----------
-    found : FoundSeries
-        What was asked for.
-    batch : Batch
-    progress : callable
-    """
-
-    def __init__(self, found: FoundSeries, batch: Batch, progress: Callable[[int], None]) -> None:
-        self._found = found
-        self._batch = batch
-        self._progress = progress
-        self._stopped: BaseException | None = None
-        self.taken = 0
-        self.refused = 0
-
-    def handle_store(self, event: evt.Event) -> int:
-        """Answer a C-STORE request once the image is on the disk: EVT_C_STORE."""
-        if self._stopped is not None:
-            return Status.OUT_OF_RESOURCES
-        request: Any = event.request
-        named = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-
-        def check(identity: Identity) -> None:
-            check_command(identity, *named, str(event.context.abstract_syntax))
-            asked = self._found.study_instance_uid, self._found.series_instance_uid
-            if (identity.study, identity.series) != asked:
-                raise RefusedInstance(
-                    "it is of another series than the one that was asked for",
-                    Status.DOES_NOT_MATCH_SOP_CLASS,
-                )
-
-        try:
-            syntax = str(event.context.transfer_syntax)
-            content = file_content(*named, syntax, request.DataSet.getbuffer())
-            self._batch.take(content, check)
-            self.taken += 1
-            self._progress(self.taken)
-        except RefusedInstance as refusal:
-            self.refused += 1
-            return refusal.status
-        except NotStoredError as error:
-            return self._stop(event, NotFetchedError(str(error)))
-        except Exception as error:  # pynetdicom would answer and go on
-            return self._stop(event, error)
-        return Status.SUCCESS
-
-    def _stop(self, event: evt.Event, error: Exception) -> int:
-        """End the fetch: the next image would fare no better."""
-        self._stopped = error
-        messages: Any = event.assoc.dimse
-        messages.give_up()
-        return Status.OUT_OF_RESOURCES
-
-    def raise_if_stopped(self) -> None:
-        """Raise what has ended the fetch."""
-        if self._stopped is not None:
-            raise self._stopped
-
-
-class _Bounded(DIMSEServiceProvider):
-    """Gathers messages of a peer within limits.
-
-    Parameters
-    ----------
-    association : Association
-    longest : int
-        Of a message, bytes.
-    most : int
-        Messages that may wait.
-    """
-
-    def __init__(self, association: Association, longest: int, most: int) -> None:
-        super().__init__(association)
-        self._longest = longest
-        self._most = most
-        self._given_up = False
-        self._length = 0
-
-    def get_msg(self, block: bool = False) -> Any:
-        """Wait for a message; the association's loop, which does not wait, gets none."""
-        if not block:
-            return None, None
-        try:
-            return self.msg_queue.get(timeout=self.dimse_timeout)
-        except queue.Empty:
-            return None, None
-
-    def receive_primitive(self, primitive: P_DATA) -> None:
-        """Take the fragments of a PDU, unless there are too many."""
-        if self.message is None:
-            self._length = 0
-        self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
-        if self._length > self._longest or self.msg_queue.qsize() > self._most:
-            self.give_up()
-        if not self._given_up:
-            super().receive_primitive(primitive)
-
-    def give_up(self) -> None:
-        """Take no more: who waits for a message gets none, and so aborts the association."""
-        self._given_up, self.message = True, None
-        self.msg_queue.put((None, None))
 
 
 def _guarded(

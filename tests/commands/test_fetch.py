@@ -107,7 +107,7 @@ def test_somebody_who_stops_it_is_told_how_to_go_on(
     def stop(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("node.fetch.association._Taking.handle_store", stop)
+    monkeypatch.setattr("node.fetch.incoming.Taking.handle_store", stop)
     done = run(config, "fetch", "--study", ct.STUDY)
     assert done.exit_code == 1
     assert "stopped: the same command goes on from here" in done.stderr
