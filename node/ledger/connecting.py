@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -52,7 +53,8 @@ def _alone(url: sa.URL) -> Iterator[None]:
     if url.get_backend_name() != "sqlite" or not url.database:
         yield
         return
-    path = Path(url.database)
+    # SQLite's own addresses, as file:/srv/ledger.sqlite?mode=ro, name a path too.
+    path = Path(urlsplit(url.database).path if "uri" in url.query else url.database)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f"{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -59,11 +59,15 @@ def test_nor_one_whose_weights_are_gone(ledger: Ledger, tmp_path: Path) -> None:
     assert "stage2.safetensors cannot be read" in troubles(settings, ledger)["model"]
 
 
-def test_nor_one_whose_ledger_takes_no_changes(tmp_path: Path) -> None:
+def test_nor_one_whose_ledger_takes_no_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite").close()
     ledger = open_ledger(f"sqlite:///file:{tmp_path}/ledger.sqlite?mode=ro&uri=true")
     assert "readonly" in troubles(Settings(home=tmp_path), ledger)["ledger"]
     ledger.close()
+    assert not (tmp_path / "file:").exists()  # an address of SQLite's own is not a path
 
 
 def test_nor_one_whose_database_only_reads(postgresql_url: str, tmp_path: Path) -> None:

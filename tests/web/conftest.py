@@ -1,5 +1,6 @@
 """A node with series of every kind, its page, and a browser before it."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,6 +125,14 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     asked: set[str] = field(default_factory=set)
     """Addresses that were asked for."""
+
+
+def follow(page: Page, name: str | re.Pattern[str]) -> None:
+    """Follow a link that chooses what a list shows, and wait until all of that is there."""
+    link = page.get_by_role("link", name=name, exact=True)
+    link.click()
+    expect(link).to_have_attribute("aria-current", "true")
+    page.wait_for_load_state()
 
 
 @pytest.fixture

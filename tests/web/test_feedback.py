@@ -27,7 +27,7 @@ from node.settings import Settings
 from node.web import values
 from node.web.running import draw
 from tests.node.test_feedback_ledger import judge
-from tests.web.conftest import Visit
+from tests.web.conftest import Visit, follow
 from tests.web.node import Site, Stations, running_page
 from tests.web.test_door import PASSWORD, ask, basic, cookie_of
 from tests.web.year import judged_for_a_year
@@ -198,11 +198,11 @@ def test_a_time_a_finding_and_another_model_can_be_chosen(
 ) -> None:
     page = come_in("/feedback")
     all_of_them = sum(counts(page, Label.ANY))
-    page.get_by_role("link", name="90 days").click()
+    follow(page, "90 days")
     assert 0 < sum(counts(page, Label.ANY)) < all_of_them
-    page.get_by_role("link", name="Subdural").click()
+    follow(page, "Subdural")
     expect(page.get_by_role("heading", name="Subdural along the year")).to_be_visible()
-    page.get_by_role("link", name=re.compile("phantom 0")).click()
+    follow(page, re.compile("phantom 0"))
     assert counts(page, Label.ANY) == [0, 0, 0, 0]
     expect(page.get_by_text("not the model that is configured now")).to_be_visible()
     expect(page.locator("#sensitivity")).to_contain_text("no such series is labelled")

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from node.ledger import State
-from tests.web.conftest import Series, Visit
+from tests.web.conftest import Series, Visit, follow
 from tests.web.node import Site, Stations, running_page
 
 pytestmark = pytest.mark.long
@@ -51,14 +51,14 @@ def test_a_state_a_time_and_an_order_can_be_chosen(
     site: Site, series: Series, visit: Visiting
 ) -> None:
     page = visit(site.address).page
-    page.get_by_role("link", name="Skipped", exact=True).click()
+    follow(page, "Skipped")
     assert set(rows(page)) == {row(series.skipped), row(series.hostile)}
-    page.get_by_role("link", name="All time", exact=True).click()
+    follow(page, "All time")
     assert set(rows(page)) == {row(series.skipped), row(series.hostile)}
-    page.get_by_role("link", name="All", exact=True).click()
-    page.get_by_role("link", name="Newest first", exact=True).click()
+    follow(page, "All")
+    follow(page, "Newest first")
     assert rows(page)[0] == row(series.flagged)
-    page.get_by_role("link", name="Ready", exact=True).click()
+    follow(page, "Ready")
     expect(page.get_by_text("Nothing here")).to_be_visible()
 
 
@@ -68,12 +68,12 @@ def test_an_urgent_series_is_marked_with_its_rule_and_can_be_listed_alone(
     page = visit(site.address).page
     expect(page.locator(f"#{row(series.flagged)} .priority")).to_have_text("priority: emergency")
     expect(page.locator(f"#{row(series.calm)} .priority")).to_have_count(0)
-    page.get_by_role("link", name="emergency", exact=True).click()
+    follow(page, "emergency")
     assert rows(page) == [row(series.flagged)]
-    page.get_by_role("link", name="Newest first", exact=True).click()
+    follow(page, "Newest first")
     expect(page).to_have_url(re.compile("priority=emergency"))
     assert rows(page) == [row(series.flagged)]
-    page.get_by_role("link", name="Any priority", exact=True).click()
+    follow(page, "Any priority")
     assert row(series.calm) in rows(page)
     page.goto(f"{site.address}/series/{series.flagged.id}")
     expect(page.locator("#head .priority")).to_have_text("priority: emergency")
