@@ -17,12 +17,14 @@ import redis
 
 from node.broker import broker_url, free_port
 from node.errors import ConfigError
-from node.ledger import DeliveryState, Ledger, State
+from node.fetch.fetcher import LEASE_S
+from node.ledger import DeliveryState, FetchState, Ledger, State
+from node.settings.fetch import Retrieve
 from tests.postgresql import Postgresql
 from tests.soak import verdict
 from tests.soak.archive import Illness
 from tests.soak.faults import OF_POSTGRESQL, Fault, Planned, plan
-from tests.soak.load import Load, SentSeries
+from tests.soak.load import Doors, Load, SentSeries, Way
 from tests.soak.servers import (
     ARCHIVE,
     ORTHANC,
@@ -58,6 +60,11 @@ class LedgerKind(StrEnum):
     def label(self) -> str:
         """As its makers write it."""
         return "SQLite" if self is LedgerKind.SQLITE else "PostgreSQL"
+
+    @property
+    def retrieve(self) -> Retrieve:
+        """How this leg fetches: each has another way."""
+        return Retrieve.GET if self is LedgerKind.SQLITE else Retrieve.MOVE
 
 
 @dataclass
@@ -110,15 +117,18 @@ class Leg:
                 self.postgresql = Postgresql()
                 self._stack.callback(self.postgresql.remove)
                 self.postgresql.create()
-            port = free_port()
-            self.orthanc = OrthancServer(self.folder / "orthanc", port)
+            doors = Doors(free_port(), free_port(), free_port())
+            self.orthanc = OrthancServer(self.folder / "orthanc", doors.dicom)
             self._stack.callback(lambda: self.orthanc.end(signal.SIGKILL))
+            self.source = OrthancServer(self.folder / "source", doors.dicom, doors.source)
+            self._stack.callback(lambda: self.source.end(signal.SIGKILL))
             self.archive = ArchiveServer(self.folder / "archive")
             self._stack.callback(lambda: self.archive.end(signal.SIGKILL))
             self.node = NodeServer(
                 self.folder,
                 self.disk.folder / "home",
-                port,
+                doors,
+                self.kind.retrieve,
                 {ORTHANC: self.orthanc.peer.port, ARCHIVE: self.archive.port},
                 self.postgresql.url if self.postgresql else None,
             )
@@ -127,7 +137,7 @@ class Leg:
             self.load = Load(
                 self.seed,
                 self.folder / "series",
-                port,
+                doors,
                 SENDERS,
                 self._most_open,
             )
@@ -205,6 +215,7 @@ class Leg:
         while self._heals:
             heapq.heappop(self._heals)[2]()
         self.orthanc.start()
+        self.source.start()
         self.archive.start()
         self.archive.fall_ill(Illness.NONE)
         self.disk.free()
@@ -213,7 +224,7 @@ class Leg:
         fault = planned.fault
         match fault:
             case Fault.RECEIVER_KILLED:
-                self._wait_for_midst(fault, lambda: self.load.sending > 0)
+                self._wait_for_midst(fault, self._is_receiving)
                 self._signal_part("receive", signal.SIGKILL, planned.choice)
             case Fault.ANALYZER_KILLED:
                 self._wait_for_midst(fault, self._is_analyzing)
@@ -225,7 +236,7 @@ class Leg:
                 self.node.kill_all()
                 self._after(_between(0, 4, planned), self.node.keep_running)
             case Fault.RECEIVER_STALLED:
-                self._wait_for_midst(fault, lambda: self.load.sending > 0)
+                self._wait_for_midst(fault, self._is_receiving)
                 self._stall_part("receive", _between(2, 8, planned), planned.choice)
             case Fault.ANALYZER_STALLED:
                 self._wait_for_midst(fault, self._is_analyzing)
@@ -233,6 +244,23 @@ class Leg:
             case Fault.DELIVERER_STALLED:
                 self._wait_for_midst(fault, self._is_delivering)
                 self._stall_part("deliver", _between(16, 20, planned))
+            case Fault.STOW_KILLED:
+                self._wait_for_midst(fault, self._is_storing_by_web)
+                self._signal_part("dicomweb", signal.SIGKILL)
+            case Fault.STOW_STALLED:
+                self._wait_for_midst(fault, self._is_storing_by_web)
+                self._stall_part("dicomweb", _between(2, 8, planned))
+            case Fault.POLLER_KILLED:
+                self._wait_for_midst(fault, self._is_fetching)
+                self._signal_part("poll", signal.SIGKILL)
+            case Fault.POLLER_STALLED:
+                self._wait_for_midst(fault, self._is_fetching)
+                self._stall_part("poll", _between(LEASE_S + 1, LEASE_S + 5, planned))
+            case Fault.SOURCE_KILLED:
+                self.source.end(signal.SIGKILL)
+                self._after(_between(0, 8, planned), self.source.start)
+            case Fault.SOURCE_STALLED:
+                self._stall(self.source.process_id, _between(6, 12, planned))
             case Fault.REDIS_KILLED:
                 self._signal_part("redis-server", signal.SIGKILL)
             case Fault.REDIS_WIPED:
@@ -297,6 +325,20 @@ class Leg:
                 return
             self._pass(0.05)
 
+    def _is_receiving(self) -> bool:
+        return self.load.under_way[Way.C_STORE] > 0
+
+    def _is_storing_by_web(self) -> bool:
+        return self.load.under_way[Way.STOW] > 0
+
+    def _is_fetching(self) -> bool:
+        return any(
+            row.state is FetchState.FETCHING
+            for series in self.load.known()[-2 * self._most_open :]
+            if series.way in (Way.FETCHED, Way.BOTH)
+            for row in self.ledger.find_fetches(series.uid)
+        )
+
     def _is_analyzing(self) -> bool:
         return any(revision.state is State.ANALYZING for revision in self.ledger.recent(50))
 
@@ -315,7 +357,7 @@ class Leg:
         quiet_since: float | None = None
         while time.monotonic() < deadline:
             self._pass(0.5)
-            if not all(verdict.is_quiet(accounts) for accounts in self._accounts().values()):
+            if not self._is_quiet():
                 quiet_since = None
             elif quiet_since is None:
                 quiet_since = time.monotonic()
@@ -323,6 +365,12 @@ class Leg:
                 break
         self._judge()
         self.outcome.seconds += time.monotonic() - began
+
+    def _is_quiet(self) -> bool:
+        accounts = self._accounts()
+        return all(map(verdict.is_quiet, accounts.values())) and not any(
+            verdict.not_come(series, accounts[series.uid]) for series in self.load.known()
+        )
 
     def _accounts(self) -> dict[str, list[Account]]:
         accounts: dict[str, list[Account]] = defaultdict(list)
@@ -372,10 +420,11 @@ class Leg:
         acknowledged = [one for one in series if one.is_acknowledged]
         self.outcome.counts = {
             "modalities": SENDERS,
+            **{f"series by {way}": sum(one.way is way for one in series) for way in Way},
             "series sent": len(series),
             "images": sum(len(one.images) for one in series),
-            "associations": self.load.associations,
-            "associations that failed": self.load.failed_associations,
+            "associations and requests": self.load.associations,
+            "of these failed": self.load.failed_associations,
             "images sent again": self.load.resent,
             "series acknowledged": len(acknowledged),
             "series delivered": sum(one.uid not in wrong for one in acknowledged),

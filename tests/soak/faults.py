@@ -16,6 +16,12 @@ class Fault(StrEnum):
     RECEIVER_STALLED = "receiver stopped and continued"
     ANALYZER_STALLED = "worker stopped beyond its lease, then continued"
     DELIVERER_STALLED = "deliverer stopped beyond its lease, then continued"
+    STOW_KILLED = "STOW-RS server killed in the middle of a request"
+    STOW_STALLED = "STOW-RS server stopped and continued"
+    POLLER_KILLED = "poller killed in the middle of a series"
+    POLLER_STALLED = "poller stopped beyond its lease, then continued"
+    SOURCE_KILLED = "polled archive killed and started again"
+    SOURCE_STALLED = "polled archive half-open: accepts, never answers"
     REDIS_KILLED = "Redis killed"
     REDIS_WIPED = "Redis wiped"
     REDIS_STALLED = "Redis stopped and continued"
@@ -46,6 +52,10 @@ AIMED = frozenset(
         Fault.RECEIVER_STALLED,
         Fault.ANALYZER_STALLED,
         Fault.DELIVERER_STALLED,
+        Fault.STOW_KILLED,
+        Fault.STOW_STALLED,
+        Fault.POLLER_KILLED,
+        Fault.POLLER_STALLED,
     }
 )
 """These wait until there is something that they hit in its midst."""

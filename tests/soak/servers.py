@@ -20,13 +20,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from node.broker import free_port
 from node.ledger import Ledger, open_ledger
 from node.settings import Settings, load_settings
+from node.settings.fetch import Retrieve
 from tests.e2e.peers import ICHNODE, Node, Orthanc, dcmtk, start_orthanc, wait_for
 from tests.soak.archive import Illness, predecessors_of
+from tests.soak.load import Doors
 
 ROOT = Path(__file__).resolve().parents[2]
 
 ARCHIVE, ORTHANC = "archive", "orthanc"
 """Names of the two destinations."""
+
+SOURCE = "source"
+"""Name of the archive that is polled."""
 
 CONFIG = """
 [assemble]
@@ -42,6 +47,11 @@ timeout_s = 5
 commit_wait_s = 10
 [report]
 compression = "rle"
+[fetch]
+timeout_s = 5
+first_pause_s = 0.5
+longest_pause_s = 2
+max_attempts = 50
 [web]
 with_up = false
 [retention]               # late images come here after the clock has jumped by a day
@@ -76,8 +86,10 @@ class NodeServer:
     folder : pathlib.Path
         For its configuration and log.
     home : pathlib.Path
-    port : int
-        That it listens on.
+    doors : Doors
+        Where it listens, and the archive that it polls.
+    retrieve : Retrieve
+        How it has that archive give what it holds.
     destinations : mapping of str to int
         Ports of both archives; Orthanc is asked for storage commitment.
     ledger_url : str, optional
@@ -88,14 +100,19 @@ class NodeServer:
         self,
         folder: Path,
         home: Path,
-        port: int,
+        doors: Doors,
+        retrieve: Retrieve,
         destinations: Mapping[str, int],
         ledger_url: str | None,
     ) -> None:
         self.clock = Clock(folder / "clock")
         self._config = folder / "ichnode.toml"
         self._config.write_text(
-            f'home = "{home}"\n[dicom]\nport = {port}\nmin_free_gb = 0\n'
+            f'home = "{home}"\n[dicom]\nport = {doors.dicom}\nmin_free_gb = 0\n'
+            f"[dicomweb]\nport = {doors.dicomweb}\n"
+            f'[[sources]]\nname = "{SOURCE}"\nae_title = "{SOURCE.upper()}"\n'
+            f'host = "127.0.0.1"\nport = {doors.source}\nretrieve = "{retrieve}"\n'
+            f"poll_s = 1\nlook_back_days = 3\n"
             + CONFIG
             + (f'[ledger]\nurl = "{ledger_url}"\n' if ledger_url else "")
             + "".join(
@@ -236,17 +253,21 @@ class OrthancServer:
     ----------
     folder : pathlib.Path
     node_port : int
-        Where it reports storage commitment to.
+        Where it reports storage commitment to, and sends what it is asked to move.
+    port : int, optional
+        Where it listens.
     """
 
-    def __init__(self, folder: Path, node_port: int) -> None:
+    def __init__(self, folder: Path, node_port: int, port: int | None = None) -> None:
         self.folder = folder
-        self.peer = Orthanc(free_port(), free_port())
+        self.peer = Orthanc(port or free_port(), free_port())
         self._node_port = node_port
         self._process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        process = start_orthanc(self.folder, self.peer)
+        process = start_orthanc(
+            self.folder, self.peer, DicomAlwaysAllowFind=True, DicomAlwaysAllowMove=True
+        )
         node = {"AET": "ICHNODE", "Host": "127.0.0.1", "Port": self._node_port}
         self.peer.get("/modalities/ichnode", json.dumps(node).encode(), "PUT")
         return process

@@ -81,6 +81,12 @@ def is_quiet(accounts: Sequence[Account], committing: str = ORTHANC) -> bool:
     )
 
 
+def not_come(series: SentSeries, accounts: Sequence[Account]) -> set[str]:
+    """UIDs of acknowledged images that the ledger does not have."""
+    known = {i.sop_instance_uid for i in accounts[-1].instances} if accounts else set()
+    return series.acknowledged - known
+
+
 def judge(
     series: SentSeries, accounts: Sequence[Account], archives: Mapping[str, Sequence[Held]]
 ) -> list[Finding]:
@@ -107,9 +113,8 @@ def _in_the_ledger(series: SentSeries, accounts: Sequence[Account]) -> list[Find
     if not series.is_acknowledged:
         what = f"{len(series.open)} of {len(series.images)} images were never acknowledged"
         return [Finding(Wrong.UNFINISHED, uid, what)]
-    known = {i.sop_instance_uid for i in accounts[-1].instances} if accounts else set()
     found = []
-    if missing := series.acknowledged - known:
+    if missing := not_come(series, accounts):
         what = f"{len(missing)} acknowledged images are not in the ledger"
         found.append(Finding(Wrong.LOST, uid, what))
     for account in accounts:
