@@ -91,8 +91,12 @@ def _compile(network: nn.Module, example: torch.Tensor) -> Any:
 
     with _ONE_AT_A_TIME:
         with torch.no_grad(), _kept_quiet():
+            # OpenVINO would trace it twice to compare; what comes of it is compared anyhow.
+            traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+                network, example, check_trace=False
+            )
             model = openvino.convert_model(
-                network, example_input=example, input=[-1, *example.shape[1:]]
+                traced, example_input=example, input=[-1, *example.shape[1:]]
             )
         return _core().compile_model(
             model,

@@ -23,8 +23,11 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 from ml.bundle import STAGE2, find_bundle
+from ml.errors import BundleError, DeviceError
+from node.analyze import Analyzer
 from node.broker import free_port
 from node.ledger import State
+from node.settings import Settings
 from tests.anatomy import chest
 from tests.e2e.conftest import Series
 from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, wait_for
@@ -336,7 +339,6 @@ def ichnode(*arguments: str) -> "subprocess.CompletedProcess[str]":
         ("[dicom]\nprot = 104\n", "dicom.prot"),
         ("[dicom]\nport = 'abc'\n", "dicom.port"),
         ("[model]\nbundle = 'nowhere'\n", "no model bundle 'nowhere'"),
-        ("[analyze]\ndevice = 'cuda:7'\n", "no GPU"),
         ("[ledger]\nurl = 'postgresql+psycopg://127.0.0.1:1/x'\n", "ledger"),
         ("[broker]\nurl = 'redis://127.0.0.1:1/0'\n", "broker"),
     ],
@@ -353,19 +355,18 @@ def test_up_stops_at_start_with_a_clear_line(tmp_path: Path, toml: str, said: st
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_bundle_stops_the_start(tmp_path: Path) -> None:
+def test_a_worker_does_not_begin_with_a_bundle_that_was_altered(tmp_path: Path) -> None:
+    """Here in the worker's own words; that the node then stops is seen above."""
     bundle = tmp_path / "bundle"
     shutil.copytree(find_bundle("phantom"), bundle)
     content = bytearray((bundle / STAGE2).read_bytes())
     content[-1] ^= 1
     (bundle / STAGE2).write_bytes(content)
-    config = tmp_path / "ichnode.toml"
-    config.write_text(
-        f'home = "{tmp_path / "home"}"\n[dicom]\nport = {free_port()}\n'
-        f'[model]\nbundle = "{bundle}"\n'
-    )
 
-    done = ichnode("up", "--config", str(config))
+    with pytest.raises(BundleError, match="digest"):
+        Analyzer.load(Settings(home=tmp_path, model={"bundle": str(bundle)}))
 
-    assert done.returncode == 2
-    assert "digest" in done.stderr
+
+def test_a_worker_does_not_begin_on_a_gpu_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="no GPU"):
+        Analyzer.load(Settings(home=tmp_path, analyze={"device": "cuda:7"}))

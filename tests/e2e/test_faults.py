@@ -29,10 +29,11 @@ def _wipe(node: Node) -> None:
     redis.Redis.from_url(broker_url(node.settings)).flushall()
 
 
-@pytest.fixture
-def fragile(tmp_path: Path, orthanc: Orthanc) -> Iterator[Node]:
-    """A node of the test's own, that takes a silent worker for dead after 3 seconds."""
-    with running_node(tmp_path, [("orthanc", "ORTHANC", orthanc.port)], QUICK) as running:
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc) -> Iterator[Node]:
+    """A node that may be broken, and takes a silent worker for dead after 3 seconds."""
+    destinations = [("orthanc", "ORTHANC", orthanc.port)]
+    with running_node(tmp_path_factory.mktemp("fragile"), destinations, QUICK) as running:
         yield running
 
 

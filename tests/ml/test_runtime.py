@@ -191,7 +191,7 @@ def test_networks_that_come_and_go_leave_the_stack_of_signals_where_it_was() -> 
         return Detector(bundle, "cpu", runtime="openvino")
 
     loaded, stack = [load()], stack_of_signals()
-    for _ in range(4):
+    for _ in range(2):
         loaded.append(load())
         assert stack_of_signals() == stack
     while loaded:
@@ -209,7 +209,7 @@ from ml.detector import Detector
 heard = []
 signal.signal(signal.SIGCHLD, lambda *_: heard.append(1))  # as the loader of training does
 bundle, hu = load_bundle("phantom"), torch.zeros((2, 64, 64), dtype=torch.int16).numpy()
-for _ in range(3):
+for _ in range(2):
     first, second = (Detector(bundle, "cpu", runtime="openvino") for _ in range(2))
     said = [first.describe(hu).logits, second.describe(hu).logits]
     del first
@@ -227,7 +227,7 @@ def test_a_process_whose_networks_are_gone_hears_signals_and_goes_on() -> None:
     found = subprocess.run(
         [sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False
     )
-    assert (found.returncode, found.stdout.split()) == (0, ["30"]), found.stderr
+    assert (found.returncode, found.stdout.split()) == (0, ["20"]), found.stderr
 
 
 # -- where it cannot -----------------------------------------------------------
