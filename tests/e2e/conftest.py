@@ -84,7 +84,7 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 def node(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc) -> Iterator[Node]:
     """One node for the tests that do not break it, with Orthanc as its destination."""
     with running_node(
-        tmp_path_factory.mktemp("node"), [("orthanc", "ORTHANC", orthanc.port)]
+        tmp_path_factory.mktemp("node"), [("orthanc", "ORTHANC", orthanc.port)], processes=2
     ) as running:
         yield running
 

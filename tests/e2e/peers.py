@@ -157,6 +157,7 @@ def running_node(
     *,
     verbose: bool = True,
     dicom_port: int | None = None,
+    processes: int = 1,
 ) -> Iterator[Node]:
     """Run `ichnode up` with a configuration of its own.
 
@@ -172,11 +173,13 @@ def running_node(
         Whether it logs tracebacks.
     dicom_port : int, optional
         Where it listens; else on a free port.
+    processes : int
+        That receive; a node by itself has more, and nodes share this machine.
     """
     config = folder / "ichnode.toml"
     config.write_text(
         f'home = "{folder / "home"}"\n'
-        f"[dicom]\nport = {dicom_port or free_port()}\n"
+        f"[dicom]\nport = {dicom_port or free_port()}\nprocesses = {processes}\n"
         + "".join(
             f'[[destinations]]\nname = "{name}"\nae_title = "{ae_title}"\n'
             f'host = "127.0.0.1"\nport = {port}\n'

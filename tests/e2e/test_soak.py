@@ -13,7 +13,7 @@ from tests.soak.load import acknowledged_in
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FAULTS = 10
+FAULTS = 8
 LOG = """\
 I: Requesting Association
 I: Sending file: /series/1.dcm
@@ -30,7 +30,7 @@ E: Store SCU Failed: 0006:020e DIMSE Failed to send message
 def test_no_result_is_lost_or_twice_whatever_breaks(ledger: str) -> None:
     command = [sys.executable, "-m", "tests.soak", "--json", "--ledger", ledger]
     done = subprocess.run(
-        [*command, "--faults", str(FAULTS), "--minutes", "0.4", "--most-open", "4", "--seed", "1"],
+        [*command, "--faults", str(FAULTS), "--minutes", "0.3", "--most-open", "4", "--seed", "1"],
         cwd=ROOT,
         capture_output=True,
         text=True,

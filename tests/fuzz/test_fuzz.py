@@ -22,7 +22,7 @@ from tests.fuzz.seeds import seeds
 
 SEED = "short"
 FILES = 1_000
-SESSIONS = 120
+SESSIONS = 80
 REQUESTS = 120
 
 

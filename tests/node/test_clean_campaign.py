@@ -191,7 +191,7 @@ class Campaign:
                     assert node.spool.holds(image.path, image.digest)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_nothing_that_is_needed_is_removed(tmp_path: Path, seed: int) -> None:
     campaign = Campaign(tmp_path, seed)
     for _ in range(STEPS):

@@ -22,7 +22,7 @@ def work(tmp_path_factory):
     """The folder of a demonstration, and what it printed."""
     folder = tmp_path_factory.mktemp("train-demo")
     size = {"PHANTOMS": 8, "HELD_OUT": 36, "PHANTOM_SIZE": 48, "INPUT_SIZE": 32}
-    size |= {"EPOCHS": 1, "FOLDS": 2, "JOBS": 2, "OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
+    size |= {"EPOCHS": 1, "FOLDS": 2, "JOBS": 1, "OMP_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1}
     environment = os.environ | {name: str(value) for name, value in size.items()}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment["PYTHONPATH"] = str(ROOT)
