@@ -30,11 +30,14 @@ class Subject:
     Parameters
     ----------
     study_instance_uid, series_instance_uid, accession_number : str
+    order_number : str
+        What may be the accession number where no study has the other one.
     """
 
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     accession_number: str = ""
+    order_number: str = ""
 
 
 def answer(text: str) -> bool | None:
@@ -105,7 +108,7 @@ def not_later(said_at: datetime, now: datetime) -> datetime:
     except (OverflowError, ValueError):
         raise ReadingError("the time is none of a clock") from None
     if found > now:
-        raise ReadingError("the time lies in the future")
+        raise ReadingError("the time lies in the future: is its zone missing or wrong?")
     if found.year < 1970:
         raise ReadingError("the time lies before 1970")
     return found
