@@ -66,6 +66,8 @@ def as_findings(said: Mapping[Label, bool | None]) -> Findings:
     whole = said.get(Label.ANY)
     if present and whole is False:
         raise ReadingError(f"any is absent, and {present[0]} is present: one of them is wrong")
+    if whole and all(said.get(label) is False for label in SUBTYPES):
+        raise ReadingError("any is present, and every kind of it is absent: one of them is wrong")
     findings = {label: is_so for label, is_so in said.items() if is_so is not None}
     if present:
         findings[Label.ANY] = True
