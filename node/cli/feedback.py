@@ -34,7 +34,7 @@ class _ReportsByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the command's name in where there is none."""
-        is_named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        is_named = bool(args) and (not args[0].startswith("-") or args[0] == "--help")
         return super().parse_args(ctx, args if is_named else ["report", *args])
 
 
@@ -89,9 +89,10 @@ def import_labels(
 ) -> None:
     """Take labels from a CSV file; what is wrong is told by its line, the rest is taken.
 
-    Columns: study_instance_uid, series_instance_uid or accession_number; any, epidural,
-    intraparenchymal, intraventricular, subarachnoid, subdural (present, absent, unknown);
-    reader; at; remark. The same file twice changes nothing.
+    Columns: study_instance_uid, series_instance_uid or accession_number;
+    any, epidural, intraparenchymal, intraventricular, subarachnoid, subdural
+    (present, absent, unknown); reader; at; remark.
+    The same file twice changes nothing.
     """
     import socket
     from datetime import UTC, datetime
@@ -178,7 +179,8 @@ def export_labels(
         ):
             out.writelines(export(ledger.read_series()))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+        where = "stdout" if file is None else file
+        raise ConfigError(f"{where} cannot be written: {error.strerror}") from None
 
 
 @command(None, group=feedback)

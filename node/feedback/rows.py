@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -100,7 +101,7 @@ def read_rows(lines: Iterable[str], now: datetime) -> Iterator[Row | Blank | Wro
     names = [name.strip().lower() for name in next(csv.reader([head], delimiter=between), [])]
     _check_columns(names)
     rows = csv.reader(_bounded(found), delimiter=between, skipinitialspace=True, strict=True)
-    said: dict[bytes, tuple[int, Findings]] = {}
+    said: dict[bytes, tuple[int, str]] = {}
     while True:
         line = rows.line_num + 2
         try:
@@ -129,9 +130,8 @@ _UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
 
 
 def _unreadable(first: int, last: int, error: csv.Error) -> str:
-    if first == last:
-        return str(error)
-    return f"{error}: nothing of the lines {first} to {last} is taken; is a quotation mark missing?"
+    where = "" if first == last else f"; nothing of the lines {first} to {last} is taken"
+    return f"{error}: is a quotation mark missing, or one too many?{where}"
 
 
 def _check_columns(names: list[str]) -> None:
@@ -208,16 +208,18 @@ def _time(text: str, now: datetime) -> datetime | None:
     return not_later(found, now)
 
 
-def _check_against(said: dict[bytes, tuple[int, Findings]], row: Row) -> None:
+def _check_against(said: dict[bytes, tuple[int, str]], row: Row) -> None:
     """Of two rows that contradict each other it must be known which one is newer.
 
-    Whoever says so: the newest one counts. Subjects are kept as digests, for long files.
+    Whoever says so: the newest one counts. Of a million rows a digest and a number are kept.
     """
     if row.said_at is not None:
         return
     subject = hashlib.blake2b("\n".join(astuple(row.subject)).encode(), digest_size=16).digest()
-    line, findings = said.setdefault(subject, (row.line, row.findings))
-    if findings != row.findings:
+    words = (f"{label} {row.findings.get(label)}" for label in LABELS)
+    findings = sys.intern(", ".join(words))
+    line, before = said.setdefault(subject, (row.line, findings))
+    if before != findings:
         raise ReadingError(
             f"line {line} says something else of the same: give both a time, in a column at"
         )

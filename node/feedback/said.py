@@ -51,7 +51,9 @@ def answer(text: str) -> bool | None:
     try:
         return WORDS[text.strip().lower()]
     except KeyError:
-        raise ReadingError(f"{shown(text)} is none of present, absent, unknown") from None
+        raise ReadingError(
+            f"{shown(text)} is none of present, absent, unknown (1, 0, yes, no)"
+        ) from None
 
 
 def as_findings(said: Mapping[Label, bool | None]) -> Findings:
