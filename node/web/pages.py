@@ -41,6 +41,7 @@ SAID = {
     "nothing": "There is nothing to do again.",
     "resent": "What was given up goes again.",
     "labelled": "The label is entered.",
+    "next": "The label is entered. This is the next series without one.",
     "said-before": "You said the same before: nothing changes.",
     "all-read": "The label is entered, and no judged series is without one.",
     "all-others-read": "No other judged series is without a label.",
@@ -179,8 +180,7 @@ Form = Annotated[dict[str, str], Depends(_form)]
 
 
 def _back_to(path: str, said: str) -> Response:
-    path, mark, place = path.partition("#")
-    return RedirectResponse(f"{path}?{urlencode({'said': said})}{mark}{place}", 303)
+    return RedirectResponse(f"{path}?{urlencode({'said': said})}", 303)
 
 
 # -- worklists --------------------------------------------------------------------
@@ -287,7 +287,7 @@ def label(here: Here, who: Who, id: Id, form: Form) -> Response:
     except ReadingError:
         return _back_to(f"/series/{id}", "contradiction")
     except readers.SaidMeanwhile:
-        return _back_to(f"/series/{id}#label", "meanwhile")
+        return _back_to(f"/series/{id}", "meanwhile")
     if is_new:
         here.trail.has_read(who, revision)
     if form.get("then") != "next":
@@ -295,7 +295,7 @@ def label(here: Here, who: Who, id: Id, form: Form) -> Response:
     following = readers.following(here.desk, revision)
     if following is None:
         return _back_to("/feedback", "all-read")
-    return _back_to(f"/series/{following}", "labelled" if is_new else "said-before")
+    return _back_to(f"/series/{following}", "next" if is_new else "said-before")
 
 
 @guarded.get("/series/{id}/next")
