@@ -163,6 +163,16 @@ def test_a_series_takes_two_keys_to_label_and_what_follows_needs_none(
     assert said.findings == {Label.ANY: True}
 
 
+def test_an_answer_is_not_lost_when_the_series_goes_on_its_way(
+    node: Node, come_in: Callable[..., Page]
+) -> None:
+    page = come_in(f"/series/{node.flagged.id}")
+    choose(page, "Subdural", "Unsure")
+    page.evaluate("document.getElementById('head').dataset.key = 'analyzing False'")
+    expect(page.locator("#head")).to_have_attribute("data-key", "reported True")  # drawn anew
+    expect(page.get_by_role("group", name="Subdural").get_by_label("Unsure")).to_be_checked()
+
+
 def test_who_skips_a_series_comes_to_the_one_behind_it(
     node: Node, come_in: Callable[..., Page]
 ) -> None:

@@ -43,7 +43,8 @@ function sayThatItIsAway() {
 function renew(region, page) {
   const fresh = page.getElementById(region.id);
   if (!fresh || fresh.outerHTML === region.outerHTML) return;
-  if (fresh.dataset.key !== region.dataset.key) return location.reload();
+  const isAnswering = document.querySelector("form.labels[data-touched]"); // it would be lost
+  if (fresh.dataset.key !== region.dataset.key && !isAnswering) return location.reload();
   if (fresh.dataset.says !== region.dataset.says) {
     document.getElementById("told").textContent = fresh.dataset.says;
   }
@@ -234,6 +235,8 @@ function startLabel() {
   const kinds = ofKinds("present");
   let before = form.elements.any.value;
 
+  form.addEventListener("input", () => (form.dataset.touched = ""));
+
   // What follows from an answer is answered with it, and what contradicts it is answered no more.
   form.addEventListener("change", ({ target }) => {
     if (kinds.includes(target)) radio("any", "present").checked = true;
@@ -245,7 +248,7 @@ function startLabel() {
 
   const choose = (chosen) => {
     chosen.checked = true;
-    chosen.dispatchEvent(new Event("change", { bubbles: true }));
+    for (const name of ["input", "change"]) chosen.dispatchEvent(new Event(name, { bubbles: true }));
     chosen.focus({ preventScroll: true });
     chosen.closest("fieldset").scrollIntoView({ block: "nearest" }); // the slice stays in view
   };
