@@ -153,6 +153,8 @@ def test_the_report_is_a_table_for_each_model(
     shown = feedback().stdout
     assert shown.count("operating point balanced") == 2
     assert "Not for clinical use." in shown
+    assert "21-100" in shown  # sensitivity, one of one: whole in 80 columns, as all others
+    assert "…" not in shown
     document = json.loads(feedback("--json").stdout)
     first, second = document["models"]
     assert first["findings"]["any"]["counts"]["true_negatives"] == 1
@@ -203,6 +205,12 @@ def test_the_doctor_says_whether_labels_can_come_in(tmp_path: Path, ledger: Ledg
     intake = Intake(ledger, Spool(tmp_path), Auditor.silent())
     with Listener(settings, intake) as listener, listener.serving():
         assert "something listens for labels" in hl7()
+
+
+def test_a_word_that_is_no_command_is_called_one(feedback: Feedback) -> None:
+    done = feedback("imprt")
+    assert done.exit_code == 2
+    assert "No such command 'imprt'" in done.stderr
 
 
 def test_listening_needs_a_port(feedback: Feedback) -> None:
