@@ -1,5 +1,6 @@
 """What is told of which series, on both databases: each thing once, and until it is taken."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,8 +19,10 @@ from node.notify import Notifier
 from node.notify.notifier import LEASE_S
 from node.settings import Settings
 from node.spool import Spool, digest_of
+from tests.certificates import Authority
 from tests.conftest import Clock
 from tests.node.audit_schema import check
+from tests.node.test_notify_ways import tls_listener
 from tests.receivers import Hook, hook_server
 
 SERIES = "1.2.3.4"
@@ -198,6 +201,29 @@ def test_what_is_not_taken_is_told_again_with_growing_pauses(desk: Desk, hook: H
     ids = {headers["webhook-id"] for headers, _ in hook.got}
     assert (len(hook.got), len(ids)) == (3, 1)
     assert desk.ledger.untaken_notifications() == []
+
+
+def test_what_a_wrong_certificate_holds_up_is_told_once_that_is_mended(
+    desk: Desk, tmp_path: Path
+) -> None:
+    authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
+    theirs = authority.issue("ris")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(theirs.certificate, theirs.key)
+    revision = desk.reported("any")
+    with tls_listener(context) as (got, port):
+        keys = {"name": "ris", "to": f"mllps://127.0.0.1:{port}", "tell": "patient"}
+        look(desk.notifier(keys | {"ca": stranger.certificate}))
+        (waits,) = desk.ledger.notifications(revision)
+        assert waits.state is NotificationState.PENDING
+        assert (waits.detail or "").startswith("its certificate is not taken")
+        assert got == []
+
+        desk.clock.pass_s(60)
+        look(desk.notifier(keys | {"ca": authority.certificate}))
+
+        (told,) = desk.ledger.notifications(revision)
+        assert (told.state, len(got)) == (NotificationState.TOLD, 1)
 
 
 def test_what_nobody_takes_is_given_up_and_can_be_begun_again(desk: Desk, hook: Hook) -> None:
