@@ -13,7 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import ConfigError
-from node.settings import ClientCertificates, Destination, Settings, TakesTLS, TLSSettings
+from node.settings import (
+    ClientCertificates,
+    Destination,
+    NotifyRule,
+    Settings,
+    TakesTLS,
+    TLSSettings,
+)
 from node.settings.security import check_private
 
 SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -62,16 +69,34 @@ def client_context(peer: TakesTLS) -> ssl.SSLContext | None:
     """
     if not peer.tls:
         return None
+    where = f"{type(peer).__name__.removesuffix('Settings').lower()} {peer.name}:"
+    context = _calling(where, "tls_", peer.tls_ca, peer.tls_certificate, peer.tls_key)
+    context.check_hostname = peer.tls_check_host
+    return context
+
+
+def receiver_context(rule: NotifyRule) -> ssl.SSLContext:
+    """How the node calls who is to be told.
+
+    Raises
+    ------
+    ConfigError
+        If a certificate or key cannot be used.
+    """
+    return _calling(f"notify {rule.name}:", "", rule.ca, rule.certificate, rule.key)
+
+
+def _calling(
+    where: str, prefix: str, ca: Path | None, certificate: Path | None, key: Path | None
+) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _restrict(context)
-    context.check_hostname = peer.tls_check_host
-    where = f"{type(peer).__name__.removesuffix('Settings').lower()} {peer.name}:"
-    if peer.tls_ca is not None:
-        _load_ca(context, peer.tls_ca, f"{where} tls_ca")
+    if ca is not None:
+        _load_ca(context, ca, f"{where} {prefix}ca")
     else:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    if peer.tls_certificate is not None and peer.tls_key is not None:
-        _load_key(context, peer.tls_certificate, peer.tls_key, where, "tls_")
+    if certificate is not None and key is not None:
+        _load_key(context, certificate, key, where, prefix)
     return context
 
 
@@ -88,6 +113,9 @@ def check_files(settings: Settings) -> None:
     server_context(settings.feedback.tls, "[feedback.tls]")
     for peer in (*settings.destinations, *settings.peers, *settings.sources):
         client_context(peer)
+    for rule in settings.notify:
+        if rule.ca is not None or rule.certificate is not None:
+            receiver_context(rule)
 
 
 def _restrict(context: ssl.SSLContext) -> None:
@@ -205,11 +233,16 @@ def why_not(peer: Destination, timeout_s: float) -> str | None:
             # With TLS 1.3 a server refuses the node's certificate only after the handshake.
             connection.settimeout(min(timeout_s, 1.0))
             connection.recv(1)
-    except ssl.SSLCertVerificationError as error:
-        return f"its certificate is not taken: {error.verify_message}"
     except ssl.SSLError as error:
-        reason = error.reason or "no handshake"
-        return f"TLS fails: {reason.replace('_', ' ').lower()}"
+        return complaint(error)
     except OSError:
         return None
     return None
+
+
+def complaint(error: ssl.SSLError) -> str:
+    """What OpenSSL has to say of a peer that was called."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not taken: {error.verify_message}"
+    reason = error.reason or "no handshake"
+    return f"TLS fails: {reason.replace('_', ' ').lower()}"

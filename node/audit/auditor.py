@@ -13,15 +13,16 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydicom.dataset import Dataset
 
 from ml.errors import first_line
 from node.audit import events
-from node.audit.events import Alert, Authentication, Peer, Person, Process, Study, Tally
+from node.audit.events import Alert, Authentication, Medium, Peer, Person, Process, Study, Tally
 from node.audit.message import AuditMessage
 from node.audit.sinks import FileSink, Sink, SyslogSink, tls_context
-from node.settings import Destination, Settings
+from node.settings import Destination, NotifyRule, Settings, Way
 from node.settings.audit import NOWHERE, Patient
 
 if TYPE_CHECKING:
@@ -321,6 +322,26 @@ class Auditor:
         self._put(
             [events.series_read(self._process, _now(), person, shown, series_instance_uid, source)]
         )
+
+    def study_told(self, rule: NotifyRule, study: Study, *, succeeded: bool) -> None:
+        """Somebody was told of a study, or should have been.
+
+        Parameters
+        ----------
+        rule : NotifyRule
+        study : Study
+        succeeded : bool
+            Whether it was taken.
+        """
+        url, is_mail = urlsplit(rule.to), rule.way is Way.MAIL
+        # The rest of a webhook's address may be its secret.
+        to = rule.to if is_mail else f"{url.scheme}://{url.netloc}"
+        receiver = Peer(rule.name, "", url.hostname or "")
+        medium = Medium.EMAIL if is_mail else Medium.URI
+        told = events.data_exported(
+            self._process, _now(), receiver, medium, to, self._shown(study), succeeded=succeeded
+        )
+        self._put([told])
 
     def user_authenticated(
         self, person: Person, what: Authentication, *, succeeded: bool = True

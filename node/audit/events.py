@@ -2,9 +2,9 @@
 
 References
 ----------
-DICOM PS3.15: Application Activity A.5.3.1, DICOM Instances Accessed A.5.3.6, DICOM
-Instances Transferred A.5.3.7, Query A.5.3.10, Security Alert A.5.3.11, User Authentication
-A.5.3.12. Codes: PS3.16, CID 400 to 404.
+DICOM PS3.15: Application Activity A.5.3.1, Data Export A.5.3.4, DICOM Instances Accessed
+A.5.3.6, DICOM Instances Transferred A.5.3.7, Query A.5.3.10, Security Alert A.5.3.11, User
+Authentication A.5.3.12. Codes: PS3.16, CID 400 to 405.
 """
 
 from collections import Counter
@@ -137,6 +137,13 @@ class Authentication(Enum):
 
     LOGIN = codes.DCM.Login
     LOGOUT = codes.DCM.Logout
+
+
+class Medium(Enum):
+    """By what data leaves the node; the codes are those of CID 405."""
+
+    EMAIL = codes.DCM.Email
+    URI = codes.DCM.URI
 
 
 @dataclass(frozen=True)
@@ -380,6 +387,45 @@ def _by_person(
         process.source,
         (person.participant(), process.participant()),
         (_study_object(study, None, details), _patient_object(study)),
+    )
+
+
+def data_exported(
+    process: Process,
+    at: datetime,
+    receiver: Peer,
+    medium: Medium,
+    to: str,
+    study: Study,
+    *,
+    succeeded: bool,
+) -> AuditMessage:
+    """Something was told of a study, or should have been.
+
+    Parameters
+    ----------
+    process : Process
+    at : datetime.datetime
+    receiver : Peer
+    medium : Medium
+    to : str
+        Its address, as a URI.
+    study : Study
+    succeeded : bool
+        Whether the receiver has taken it; else it may have got it all the same.
+    """
+    return AuditMessage(
+        codes.DCM.Export,
+        Action.READ,
+        at,
+        process.source,
+        (
+            process.participant(codes.DCM.SourceRoleID, is_requestor=True),
+            receiver.participant(codes.DCM.DestinationRoleID),
+            Participant(to, "", receiver.address, codes.DCM.DestinationMedia, medium=medium.value),
+        ),
+        (_study_object(study, Counter()), _patient_object(study)),
+        EventOutcome.SUCCESS if succeeded else EventOutcome.MINOR_FAILURE,
     )
 
 

@@ -75,6 +75,8 @@ class Participant:
         Of a process.
     is_requestor : bool
         Whether it began.
+    medium : pydicom.sr.coding.Code, optional
+        Of CID 405: by what data leaves the node.
     """
 
     user_id: str
@@ -83,6 +85,7 @@ class Participant:
     role: Code | None = None
     name: str = ""
     is_requestor: bool = False
+    medium: Code | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +207,8 @@ def _add_participant(root: ET.Element, participant: Participant) -> None:
     element = _add(root, "ActiveParticipant", **attributes)
     if participant.role is not None:
         _add_code(element, "RoleIDCode", participant.role)
+    if participant.medium is not None:
+        _add_code(_add(element, "MediaIdentifier"), "MediaType", participant.medium)
 
 
 def _kind_of_address(address: str) -> str:

@@ -356,6 +356,9 @@ def _certificates(settings: Settings) -> Iterator[tuple[str, Path, Path]]:
     for peer in (*settings.destinations, *settings.peers, *settings.sources):
         if peer.tls_certificate is not None and peer.tls_key is not None:
             yield f"for {peer.name}", peer.tls_certificate, peer.tls_key
+    for rule in settings.notify:
+        if rule.certificate is not None and rule.key is not None:
+            yield f"for {rule.name}", rule.certificate, rule.key
 
 
 def _certificate(name: str, certificate: Path, key: Path) -> Finding:

@@ -1,6 +1,8 @@
 """Commands about what radiologists say of series, beside what the model said."""
 
+import io
 import json
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -32,7 +34,7 @@ class _ReportsByDefault(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the command's name in where there is none."""
-        is_named = bool(args) and (args[0] in self.commands or args[0] == "--help")
+        is_named = bool(args) and (not args[0].startswith("-") or args[0] == "--help")
         return super().parse_args(ctx, args if is_named else ["report", *args])
 
 
@@ -87,11 +89,11 @@ def import_labels(
 ) -> None:
     """Take labels from a CSV file; what is wrong is told by its line, the rest is taken.
 
-    Columns: study_instance_uid, series_instance_uid or accession_number; any, epidural,
-    intraparenchymal, intraventricular, subarachnoid, subdural (present, absent, unknown);
-    reader; at; remark. The same file twice changes nothing.
+    Columns: study_instance_uid, series_instance_uid or accession_number;
+    any, epidural, intraparenchymal, intraventricular, subarachnoid, subdural
+    (present, absent, unknown); reader; at; remark.
+    The same file twice changes nothing.
     """
-    import getpass
     import socket
     from datetime import UTC, datetime
 
@@ -106,7 +108,7 @@ def import_labels(
     start_logging()
     settings = settings_of(config)
     ledger = ledger_of(settings)
-    person = Person(getpass.getuser(), socket.gethostname())
+    person = Person(_user(), socket.gethostname())
     console = Console(stderr=True)
     imported = Imported()
     with (
@@ -137,13 +139,23 @@ def import_labels(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _lines(file: Path) -> Any:
-    if file == Path("-"):
-        return nullcontext(sys.stdin)
+def _lines(file: Path) -> io.TextIOWrapper:
+    """The lines of a file; what is not UTF-8 shows itself as such."""
     try:
-        return file.open(encoding="utf-8-sig", errors="replace", newline="")
+        content = sys.stdin.buffer if file == Path("-") else file.open("rb")
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from None
+    return io.TextIOWrapper(content, "utf-8-sig", "surrogateescape", newline="")
+
+
+def _user() -> str:
+    """Who runs this; in a container that may be a number without a name."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 @command(None, "export", group=feedback)
@@ -160,10 +172,15 @@ def export_labels(
     start_logging()
     ledger: Ledger = ledger_of(settings_of(config))
     try:
-        with nullcontext(sys.stdout) if file is None else file.open("w", newline="") as out:
+        with (
+            nullcontext(sys.stdout)
+            if file is None
+            else file.open("w", encoding="utf-8", newline="") as out
+        ):
             out.writelines(export(ledger.read_series()))
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+        where = "stdout" if file is None else file
+        raise ConfigError(f"{where} cannot be written: {error.strerror}") from None
 
 
 @command(None, group=feedback)

@@ -77,8 +77,9 @@ def receive(
     spool = Spool(settings.home)
     if not further:
         reconcile_in_background(settings, spool, ledger)
-        Notifier(settings, spool, ledger).start(stop)
     with Auditor.open(settings, "receive") as auditor:
+        if not further:
+            Notifier(settings, spool, ledger, auditor).start(stop)
         receiver = start_receiver(settings, spool, ledger, auditor, port)
         try:
             if further:

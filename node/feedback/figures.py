@@ -18,7 +18,7 @@ Z = 1.959963984540054
 """Of the standard normal distribution, 2.5 % lie above."""
 
 FEW = 20
-"""Of fewer series than this a proportion says little: its interval is wider than 40 %."""
+"""Of fewer series than this a proportion says little: its interval can be wider than 40 %."""
 
 
 PROPORTIONS = (

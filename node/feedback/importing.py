@@ -38,11 +38,14 @@ class Imported:
 
     def told(self, *, dry_run: bool) -> str:
         """For people."""
-        new = f"{self.new} labels {'can be' if dry_run else 'were'} taken"
-        parts = [new, *([f"{self.known} were known"] if self.known else [])]
-        parts += [f"{self.blank} lines say nothing yet"] if self.blank else []
-        parts += [f"{len(self.wrong)} lines are wrong"] if self.wrong else []
-        return ", ".join(parts)
+        counts = {
+            "labels that can be taken" if dry_run else "labels taken": self.new,
+            "known before": self.known,
+            "lines that say nothing yet": self.blank,
+            "wrong lines": len(self.wrong),
+        }
+        told = ", ".join(f"{what}: {count}" for what, count in counts.items() if count)
+        return told or "the file has no line with a label"
 
 
 def take_rows(
@@ -81,8 +84,15 @@ def _take(
 ) -> Wrong | None:
     try:
         target = intake.find(row.subject)
-        is_new = dry_run or intake.enter(
-            target, row.findings, ReadingSource.CSV, row.reader, row.said_at, person, row.remark
+        is_new = intake.enter(
+            target,
+            row.findings,
+            ReadingSource.CSV,
+            row.reader,
+            row.said_at,
+            person,
+            row.remark,
+            dry_run=dry_run,
         )
     except ReadingError as error:
         return Wrong(row.line, str(error))

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
 
-from node.audit import Auditor, Person, Study, header_of
+from node.audit import Alert, Auditor, Peer, Person, Study, header_of
 from node.feedback.said import ReadingError, Subject
 from node.ledger import (
     Entered,
@@ -57,6 +59,8 @@ class Intake:
         self._ledger = ledger
         self._spool = spool
         self._auditor = auditor
+        # A file stays as it is, and each label of a study that never came would read it again.
+        self._accession_number = lru_cache(4 * MOST_UNDER_WAY)(_accession_number)
 
     def find(self, subject: Subject) -> Target:
         """What a reading is about.
@@ -69,7 +73,7 @@ class Intake:
         study = subject.study_instance_uid or None
         series = subject.series_instance_uid or None
         if study is None and series is None:
-            study = self._study_of(subject.accession_number)
+            study = self._study_of(subject.accession_number, subject.order_number)
         found = self._ledger.series_of(study=study, series=series)
         if not found:
             what = "series" if series else "study"
@@ -89,6 +93,8 @@ class Intake:
         said_at: datetime | None,
         person: Person,
         remark: str | None = None,
+        *,
+        dry_run: bool = False,
     ) -> bool:
         """Enter what a reader says; False if that was known.
 
@@ -103,6 +109,8 @@ class Intake:
         person : Person
             Who brings it, for the audit trail.
         remark : str, optional
+        dry_run : bool
+            Only look whether it is known.
 
         Raises
         ------
@@ -118,6 +126,8 @@ class Intake:
             findings,
             remark,
         )
+        if dry_run:
+            return not self._ledger.knows_reading(reading, is_dated=said_at is not None)
         enter = self._ledger.enter_reading
         entered = (self._ledger.enter_undated_reading if said_at is None else enter)(reading)
         if entered is Entered.NOT_THERE:
@@ -129,30 +139,34 @@ class Intake:
             )
         return entered is Entered.NEW
 
-    def _study_of(self, accession_number: str) -> str:
-        """The study of an accession number."""
-        digest = digest_of_accession(accession_number)
-        found = set() if digest is None else set(self._ledger.judged_of_accession(digest))
-        found = found or set(self._under_way(accession_number))
-        if not found:
-            raise UnknownSubjectError(
-                "no series that this node has judged or is about to has the accession number: "
-                "give the Study Instance UID"
-            )
-        if len(found) > 1:
-            raise UnknownSubjectError(
-                f"{len(found)} studies have the accession number: give the Study Instance UID"
-            )
-        return found.pop()
+    def turned_away(self, address: str, why: str) -> None:
+        """Record that somebody was not listened to."""
+        self._auditor.security_alert(Alert.REFUSED_PEER, why, Peer(address, "", address))
+
+    def _study_of(self, *numbers: str) -> str:
+        """The study of an accession number, the first one that any has."""
+        for number in filter(None, numbers):
+            digest = digest_of_accession(number)
+            found = set() if digest is None else set(self._ledger.judged_of_accession(digest))
+            found = found or set(self._under_way(number))
+            if len(found) > 1:
+                raise UnknownSubjectError(
+                    f"{len(found)} studies have the accession number: give the Study Instance UID"
+                )
+            if found:
+                return found.pop()
+        raise UnknownSubjectError(
+            "no series that this node has judged or is about to has the accession number: "
+            "give the Study Instance UID"
+        )
 
     def _under_way(self, accession_number: str) -> Iterator[str]:
         """Studies that are not judged yet, as far as their images have an accession number."""
         under_way = self._ledger.under_way()[:MOST_UNDER_WAY]
         firsts = self._ledger.first_instances(under_way) if under_way else {}
-        for revision in under_way:
-            path = self._spool.path(firsts[revision.id].path)
-            if Study.of(header_of(path)).accession_number.strip() == accession_number:
-                yield revision.study_instance_uid
+        for first in firsts.values():
+            if self._accession_number(self._spool.path(first.path)) == accession_number:
+                yield first.study_instance_uid
 
     def _study(self, target: Target, revision: Revision | None) -> Study:
         """The study, and whose it is, as far as an image of it still says so."""
@@ -161,3 +175,7 @@ class Intake:
             return Study(target.study_instance_uid)
         found = Study.of(header_of(self._spool.path(firsts[revision.id].path)))
         return Study(target.study_instance_uid, found.patient_id, found.accession_number)
+
+
+def _accession_number(path: Path) -> str:
+    return Study.of(header_of(path)).accession_number.strip()

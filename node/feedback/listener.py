@@ -35,7 +35,7 @@ from node.feedback.message import (
 from node.ledger import ReadingSource
 from node.settings import FeedbackSettings, Settings
 from node.settings.security import as_address
-from node.tls import server_context
+from node.tls import complaint, server_context
 
 log = logging.getLogger(__name__)
 
@@ -88,17 +88,18 @@ class Framing:
         """
         self._gathered += piece
         while True:
-            blank = len(self._gathered) - len(self._gathered.lstrip(b"\r\n"))
-            del self._gathered[:blank]
-            if self._gathered and not self._gathered.startswith(_BEGIN):
-                raise FramingError("something else stands before a message")
+            if not self._gathered.startswith(_BEGIN):
+                self._gathered = self._gathered.lstrip(b"\r\n")
+                if self._gathered and not self._gathered.startswith(_BEGIN):
+                    raise FramingError("something else stands before a message")
             end = self._gathered.find(_END, max(0, self._seen - 1))
             self._seen = len(self._gathered)
             if (self._seen if end < 0 else end) > self._most + len(_BEGIN):
                 raise TooLongError(f"the message has more than {self._most // 1024} kB")
             if end < 0:
                 return
-            yield bytes(self._gathered[len(_BEGIN) : end])
+            # Of one that was broken off, and begun again, the whole one.
+            yield bytes(self._gathered[:end].rpartition(_BEGIN)[2])
             del self._gathered[: end + len(_END)]
             self._seen = 0
 
@@ -166,11 +167,11 @@ class Listener(socketserver.ThreadingTCPServer):
         address = as_address(client_address[0])
         is_known = any(address in network for network in self.feedback.hl7_networks)
         if not is_known and not (address.is_loopback and not self.feedback.hl7_networks):
-            self.complain(str(address), "it may not send labels: see [feedback] hl7_networks")
+            self.turn_away(str(address), "it may not send labels: see [feedback] hl7_networks")
             return False
         with self._lock:
             if self._connections >= self.feedback.max_connections:
-                self.complain(str(address), "too many connections: see [feedback] max_connections")
+                self.turn_away(str(address), "too many connections: see [feedback] max_connections")
                 return False
             self._connections += 1
         return True
@@ -202,10 +203,17 @@ class Listener(socketserver.ThreadingTCPServer):
             exc_info=log.isEnabledFor(logging.DEBUG),
         )
 
-    def complain(self, address: str, text: str) -> None:
+    def complain(self, address: str, text: str) -> bool:
         """Tell what a sender did, once a minute at most: whoever floods the node not its log."""
-        if self._said.is_new((address, text)):
+        is_new = self._said.is_new((address, text))
+        if is_new:
             log.warning("HL7 from %s: %s", address, text)
+        return is_new
+
+    def turn_away(self, address: str, why: str) -> None:
+        """Tell and record that somebody may not send."""
+        if self.complain(address, why):
+            self._intake.turned_away(address, why)
 
     # -- what is said --------------------------------------------------------------
 
@@ -264,10 +272,9 @@ class _Conversation(socketserver.BaseRequestHandler):
         except FramingError as error:
             self.server.complain(address, str(error))
         except TimeoutError:
-            self.server.complain(address, "it was silent for too long, or too slow")
+            self.server.complain(address, "it is too slow: see [feedback] message_s")
         except ssl.SSLError as error:
-            reason = (error.reason or "no reason").replace("_", " ").lower()
-            self.server.complain(address, f"TLS: {reason}")
+            self.server.turn_away(address, complaint(error))
         except OSError:  # it has gone
             log.debug("a connection from %s ended", address)
 
@@ -290,7 +297,12 @@ class _Conversation(socketserver.BaseRequestHandler):
             if left <= 0:
                 raise TimeoutError
             connection.settimeout(left)
-            piece = connection.recv(_PIECE)
+            try:
+                piece = connection.recv(_PIECE)
+            except TimeoutError:
+                if begun_at is None:  # an engine may stay connected, and have nothing to say
+                    return
+                raise
             if not piece:
                 return
             connection.settimeout(SENDING_S)

@@ -34,6 +34,9 @@ CLOCKS_DIFFER = timedelta(minutes=5)
 FINAL = ("F", "C", "U")
 """Final, corrected, changed to final (table 0085)."""
 
+WITHDRAWN = ("D", "W")
+"""Deleted, and posted as wrong, as what was said of another patient (table 0085)."""
+
 CODED = ("CE", "CWE", "CNE")
 
 _MOST_SEGMENTS = 5000
@@ -43,6 +46,7 @@ _CHARACTER_SETS = {
     "ASCII": "ascii",
     "UNICODE": "utf-8",
     "UNICODE UTF-8": "utf-8",
+    "UTF-8": "utf-8",  # in no table, and in many messages
     **{f"8859/{n}": f"iso8859-{n}" for n in (*range(1, 10), 15)},
 }
 
@@ -77,15 +81,20 @@ class MessageError(Exception):
     ----------
     fault : Fault
     text : str
-        For people; it quotes nothing of a patient.
+        For people; it quotes nothing of the message.
+    given : str, optional
+        What stands there instead: for the sender, and for no log.
     is_rejected : bool
         Whether no message of that kind is taken, or none at the moment; else the fault is
         in this one.
     """
 
-    def __init__(self, fault: Fault, text: str, *, is_rejected: bool = False) -> None:
+    def __init__(
+        self, fault: Fault, text: str, given: str | None = None, *, is_rejected: bool = False
+    ) -> None:
         super().__init__(text)
         self.fault = fault
+        self.answer = text if given is None else f"{text}; it is {shown(given)}"
         self.code = Acknowledgment.REJECT if is_rejected else Acknowledgment.ERROR
 
 
@@ -125,23 +134,33 @@ class Order:
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment, with what its delimiters are."""
+    """A segment.
+
+    Parameters
+    ----------
+    fields : sequence of str
+        Its name first.
+    delimiters : str
+        Of fields, components, repetitions, escape sequences and subcomponents.
+    """
 
     fields: Sequence[str]
-    component: str
-    repetition: str
-    escape: str
+    delimiters: str
 
     @property
     def name(self) -> str:
         """Three letters."""
         return self.fields[0]
 
-    def components(self, number: int) -> list[str]:
-        """Components of a field's first repetition, by its number; an empty one where none is."""
+    def repetitions(self, number: int) -> list[str]:
+        """What stands in a field, by its number; an empty one where nothing does."""
         text = self.fields[number] if number < len(self.fields) else ""
-        first = text.partition(self.repetition)[0] if self.repetition else text
-        return [self._unescaped(part) for part in first.split(self.component)]
+        return text.split(self.delimiters[2])
+
+    def components(self, number: int) -> list[str]:
+        """Components of a field's first repetition."""
+        first = self.repetitions(number)[0]
+        return [self._unescaped(part) for part in first.split(self.delimiters[1])]
 
     def text(self, number: int) -> str:
         """The first component of a field."""
@@ -153,10 +172,11 @@ class Segment:
         return [(found[0].strip(), found[2].strip()), (found[3].strip(), found[5].strip())]
 
     def _unescaped(self, text: str) -> str:
-        if not self.escape or self.escape not in text:
+        mark = self.delimiters[3]
+        if mark not in text:
             return text
-        mark = re.escape(self.escape)
-        meant = {"E": self.escape, "F": "|", "S": "^", "T": "&", "R": "~"}
+        meant = dict(zip("FSRET", self.delimiters, strict=True))
+        mark = re.escape(mark)
         return re.sub(f"{mark}([EFSTR]){mark}", lambda found: meant[found[1]], text)
 
 
@@ -194,6 +214,8 @@ def read_message(content: bytes, now: datetime) -> list[Order]:
             if not groups:
                 raise MessageError(Fault.SEGMENT_SEQUENCE, "an OBX stands before any OBR")
             groups[-1].take(segment)
+        elif segment.name == "MSH":
+            raise MessageError(Fault.SEGMENT_SEQUENCE, "a second message stands in it")
     orders = [group.order(header, now) for group in groups if group.said]
     if not orders:
         raise MessageError(Fault.MISSING, "no OBX says of a finding whether it is there")
@@ -203,11 +225,14 @@ def read_message(content: bytes, now: datetime) -> list[Order]:
 def _segments(content: bytes) -> Iterator[Segment]:
     """The header, then what follows."""
     begin = content[:8].decode("latin-1")
-    if not begin.startswith("MSH") or len(begin) < 8 or not _are_delimiters(begin[3:7]):
+    delimiters = begin[3:]
+    if not begin.startswith("MSH") or not _are_delimiters(delimiters):
         raise MessageError(
-            Fault.SEGMENT_SEQUENCE, "the message does not begin with MSH", is_rejected=True
+            Fault.SEGMENT_SEQUENCE,
+            "the message does not begin with MSH and its delimiters",
+            is_rejected=True,
         )
-    between, component, repetition, escape = tuple(begin[3:7])
+    between, repetition = delimiters[0], delimiters[2]
     lines = re.split(rb"[\r\n]+", content, maxsplit=_MOST_SEGMENTS)
     if len(lines) > _MOST_SEGMENTS:
         raise MessageError(
@@ -219,41 +244,46 @@ def _segments(content: bytes) -> Iterator[Segment]:
     if encoding is None:
         raise MessageError(
             Fault.TABLE_VALUE,
-            f"MSH-18 is {shown(name)}: only ASCII, 8859/n and UNICODE UTF-8 are read",
+            "MSH-18: only ASCII, 8859/n and UNICODE UTF-8 are read",
+            name,
             is_rejected=True,
         )
     for number, line in enumerate(lines):
         fields = line.decode(encoding, "replace").split(between)
         if number == 0:  # its first field is the delimiter
             fields.insert(1, between)
-        yield Segment(fields, component, repetition, escape)
+        yield Segment(fields, delimiters)
 
 
 def _are_delimiters(text: str) -> bool:
-    return len(set(text)) == 4 and all(33 <= ord(c) < 127 and not c.isalnum() for c in text)
+    """Whether they can be told apart; some send no subcomponents, and no delimiter of them."""
+    return len(set(text[:4])) == 4 and len(text) == 5 and all(map(_is_punctuation, text[:4]))
+
+
+def _is_punctuation(letter: str) -> bool:
+    return 33 <= ord(letter) < 127 and not letter.isalnum()
 
 
 def _check_header(header: Segment) -> None:
-    kind = [*header.components(9), ""]
-    if kind[0] != "ORU":
-        raise MessageError(
-            Fault.MESSAGE_TYPE, f"MSH-9 is {shown(kind[0])}: only ORU^R01", is_rejected=True
-        )
-    if kind[1] != "R01":
-        raise MessageError(
-            Fault.EVENT, f"MSH-9 is ORU^{shown(kind[1])}: only ORU^R01", is_rejected=True
-        )
-    if header.text(11) not in ("P", ""):
-        raise MessageError(
+    kind, event, *_ = [*header.components(9), ""]
+    for fault, is_so, text, given in (
+        (Fault.MESSAGE_TYPE, kind == "ORU", "MSH-9: only ORU^R01 is taken", kind),
+        (Fault.EVENT, event == "R01", "MSH-9: only ORU^R01 is taken", event),
+        (
             Fault.PROCESSING,
-            f"MSH-11 is {shown(header.text(11))}: what is said for training or to find faults "
-            "does not count",
-            is_rejected=True,
-        )
-    if re.fullmatch(r"2\.[1-9](\.[0-9])?", header.text(12)) is None:
-        raise MessageError(
-            Fault.VERSION, f"MSH-12 is {shown(header.text(12))}: only 2.x", is_rejected=True
-        )
+            header.text(11) in ("P", ""),
+            "MSH-11: what is said for training or to find faults does not count",
+            header.text(11),
+        ),
+        (
+            Fault.VERSION,
+            re.fullmatch(r"2\.[1-9](\.[0-9])?", header.text(12)) is not None,
+            "MSH-12: only 2.x is read",
+            header.text(12),
+        ),
+    ):
+        if not is_so:
+            raise MessageError(fault, text, given, is_rejected=True)
     if not header.text(10):
         raise MessageError(Fault.MISSING, "MSH-10, the control ID, is empty", is_rejected=True)
 
@@ -271,7 +301,12 @@ class _Group:
         said_of = observation.codes(3)
         for uid in _UIDS:
             if (uid.value, uid.scheme_designator) in said_of:
-                self.uids[uid] = observation.text(5)
+                _check_single(observation, uid.meaning)
+                given = observation.text(5)
+                if self.uids.setdefault(uid, given) != given:
+                    raise MessageError(
+                        Fault.DATA_TYPE, f"two OBX of an OBR give another {uid.meaning}"
+                    )
         for code in said_of:
             label = _LABELS.get(code)
             if label is not None:
@@ -285,12 +320,14 @@ class _Group:
         for name, uid in (("Study", study), ("Series", series)):
             if uid and not is_uid(uid):
                 raise MessageError(Fault.DATA_TYPE, f"the {name} Instance UID is no UID")
-        accession = self.request.text(3) or self.request.text(18)
-        subject = Subject(study, series, accession)
+        # By IHE RAD TF-2 it is OBR-18; elsewhere, or there too, OBR-3.
+        numbers = [number for number in map(self.request.text, (18, 3)) if number]
+        subject = Subject(study, series, *numbers)
         if subject == Subject():
             raise MessageError(
                 Fault.MISSING,
-                "it names no study: an OBX with its UID is needed, or OBR-3, the accession number",
+                "it names no study: an OBX with its UID is needed, or the accession number in "
+                "OBR-18 or OBR-3",
             )
         try:
             return Order(subject, as_findings(self.said), self._said_at(header, now))
@@ -298,9 +335,13 @@ class _Group:
             raise MessageError(Fault.DATA_TYPE, str(error)) from None
 
     def _said_at(self, header: Segment, now: datetime) -> datetime | None:
-        """When: as its observations say, else its request, else the message."""
-        for texts in (self.times, [self.request.text(22)], [header.text(7)]):
-            times = [_time(text) for text in texts if text]
+        """When: as its request says, else its observations, else the message.
+
+        OBR-22 is when the result came to be as it is; OBX-14, of images, when they were taken.
+        """
+        zone = _zone(header.text(7)[-5:])
+        for texts in ([self.request.text(22)], self.times, [header.text(7)]):
+            times = [_time(text, zone) for text in texts if text]
             if times:
                 return not_later(max(times), now + CLOCKS_DIFFER)
         return None
@@ -321,17 +362,19 @@ _ANSWERS = {
 def _answer(observation: Segment, label: Label) -> bool | None:
     """What an OBX says of a finding."""
     kind, status = observation.text(2), observation.text(11)
+    if status in WITHDRAWN:
+        return None
     if kind not in CODED:
         raise MessageError(
             Fault.DATA_TYPE,
-            f"OBX-2 of {label} is {shown(kind)}: a reading is coded (CE, CWE or CNE), and a "
-            "probability is none",
+            f"OBX-2 of {label}: a reading is coded (CE, CWE or CNE), and a probability is none",
+            kind,
         )
     if status not in FINAL:
         raise MessageError(
-            Fault.TABLE_VALUE,
-            f"OBX-11 of {label} is {shown(status)}: only what is final counts (F, C, U)",
+            Fault.TABLE_VALUE, f"OBX-11 of {label}: only what is final counts (F, C, U)", status
         )
+    _check_single(observation, str(label))
     for code in observation.codes(5):
         if code in _ANSWERS:
             return _ANSWERS[code]
@@ -339,28 +382,48 @@ def _answer(observation: Segment, label: Label) -> bool | None:
     raise MessageError(Fault.TABLE_VALUE, f"OBX-5 of {label} is none of {known}")
 
 
+def _check_single(observation: Segment, what: str) -> None:
+    if len(observation.repetitions(5)) > 1:
+        raise MessageError(Fault.DATA_TYPE, f"OBX-5 of {what} says more than one thing")
+
+
 _TIME = re.compile(
     r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:\.\d{1,4})?)?)?)?([+-]\d{4})?", re.ASCII
 )
+_ZONE = re.compile(r"([+-])(\d\d)(\d\d)", re.ASCII)
 
 
-def _time(text: str) -> datetime:
-    """A time stamp, to the second; without a zone it is of this machine's."""
+def _time(text: str, zone: timezone | None) -> datetime:
+    """A time stamp, to the second.
+
+    Parameters
+    ----------
+    text : str
+    zone : timezone, optional
+        Of one that has none: that of the message, else of this machine.
+    """
     found = _TIME.fullmatch(text)
     if found is None:
-        raise ReadingError(f"{shown(text)} is no time as in 20261126083000+0100")
-    zone = None
-    if found[7]:
-        minutes = int(found[7][1:3]) * 60 + int(found[7][3:])
-        if minutes >= 24 * 60:
-            raise ReadingError(f"{shown(text)} has no zone that there is")
-        zone = timezone(timedelta(minutes=minutes if found[7][0] == "+" else -minutes))
+        raise MessageError(Fault.DATA_TYPE, "a time is none as in 20261126083000+0100", text)
     try:
         year, month, day, hour, minute, second = (int(part or 0) for part in found.groups()[:6])
-        local = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+        local = datetime(
+            year, month, day, hour, minute, second, tzinfo=_zone(found[7] or "") or zone
+        )
         return local.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ReadingError(f"{shown(text)} is a time that never was") from None
+        raise MessageError(Fault.DATA_TYPE, "a time never was", text) from None
+
+
+def _zone(text: str) -> timezone | None:
+    """What a time stamp ends with, as a zone; None where that is none."""
+    found = _ZONE.fullmatch(text)
+    if found is None:
+        return None
+    minutes = int(found[2]) * 60 + int(found[3])
+    if minutes >= 24 * 60:
+        raise MessageError(Fault.DATA_TYPE, "a time has no zone that there is", text)
+    return timezone(timedelta(minutes=minutes if found[1] == "+" else -minutes))
 
 
 def acknowledge(node: str, to: Header, error: MessageError | None, at: datetime) -> bytes:
@@ -386,7 +449,7 @@ def acknowledge(node: str, to: Header, error: MessageError | None, at: datetime)
     ]
     if error is not None:
         number, meaning = error.fault.value
-        segments.append(f"ERR|||{number}^{meaning}^HL70357|E||||{_escaped(str(error))}")
+        segments.append(f"ERR|||{number}^{meaning}^HL70357|E||||{_escaped(error.answer)}")
     return "".join(f"{segment}\r" for segment in segments).encode()
 
 

@@ -1,15 +1,19 @@
 """Readings as rows of a CSV file: each line is one, or says what is wrong with it."""
 
 import csv
+import hashlib
 import io
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from itertools import chain
 
 from ml.labels import LABELS, Label
 from node.errors import ConfigError
 from node.feedback.said import (
+    LONGEST_READER,
+    LONGEST_REMARK,
     ReadingError,
     Subject,
     answer,
@@ -42,7 +46,7 @@ class Row:
     Parameters
     ----------
     line : int
-        From 1; a row that has several lines, its last.
+        From 1; of a row that has several lines, the first one.
     subject : Subject
     findings : mapping of Label to bool
     reader : str
@@ -91,20 +95,22 @@ def read_rows(lines: Iterable[str], now: datetime) -> Iterator[Row | Blank | Wro
     """
     found = iter(lines)
     head = next(found, "").lstrip("\ufeff")
+    if head.startswith(_UTF_16):
+        raise ConfigError("the file is UTF-16: save it as CSV UTF-8")
     between = max(",;\t", key=head.count)
     names = [name.strip().lower() for name in next(csv.reader([head], delimiter=between), [])]
     _check_columns(names)
-    rows = csv.reader(_bounded(found), delimiter=between)
-    said: dict[tuple[Subject, str], tuple[int, Findings]] = {}
+    rows = csv.reader(_bounded(found), delimiter=between, skipinitialspace=True, strict=True)
+    said: dict[bytes, tuple[int, str]] = {}
     while True:
+        line = rows.line_num + 2
         try:
             cells = next(rows)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Wrong(rows.line_num + 1, str(error))
+            yield Wrong(line, _unreadable(line, rows.line_num + 1, error))
             continue
-        line = rows.line_num + 1
         if not any(cell.strip() for cell in cells):
             continue
         if not any(cell.strip() for name, cell in zip(names, cells, strict=False) if name in NAMES):
@@ -117,6 +123,15 @@ def read_rows(lines: Iterable[str], now: datetime) -> Iterator[Row | Blank | Wro
             yield Wrong(line, str(error))
         else:
             yield row
+
+
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""What such a file begins with, read as UTF-8 with what is none escaped."""
+
+
+def _unreadable(first: int, last: int, error: csv.Error) -> str:
+    where = "" if first == last else f"; nothing of the lines {first} to {last} is taken"
+    return f"{error}: is a quotation mark missing, or one too many?{where}"
 
 
 def _check_columns(names: list[str]) -> None:
@@ -142,6 +157,10 @@ def _bounded(lines: Iterator[str]) -> Iterator[str]:
 def _named(names: list[str], cells: list[str]) -> dict[str, str]:
     if len(cells) > len(names):
         raise ReadingError(f"it has {len(cells)} cells, and there are {len(names)} columns")
+    if any(
+        "\ud800" <= letter <= "\udfff" for cell in cells if not cell.isascii() for letter in cell
+    ):
+        raise ReadingError("it is not in UTF-8: save the file as CSV UTF-8")
     return dict(zip(names, map(str.strip, cells), strict=False))
 
 
@@ -164,10 +183,17 @@ def _row(line: int, cells: Mapping[str, str], now: datetime) -> Row:
         line,
         subject,
         as_findings(said),
-        as_reader(cells.get("reader", "")) or READER,
+        as_reader(_short(cells, "reader", LONGEST_READER)) or READER,
         _time(cells.get("at", ""), now),
-        as_remark(cells.get("remark", "")),
+        as_remark(_short(cells, "remark", LONGEST_REMARK)),
     )
+
+
+def _short(cells: Mapping[str, str], name: str, most: int) -> str:
+    text = cells.get(name, "")
+    if len(text) > most:
+        raise ReadingError(f"{name}: it has {len(text)} characters, and {most} are taken")
+    return text
 
 
 def _time(text: str, now: datetime) -> datetime | None:
@@ -182,14 +208,20 @@ def _time(text: str, now: datetime) -> datetime | None:
     return not_later(found, now)
 
 
-def _check_against(said: dict[tuple[Subject, str], tuple[int, Findings]], row: Row) -> None:
-    """Of two rows that contradict each other it must be known which one is newer."""
+def _check_against(said: dict[bytes, tuple[int, str]], row: Row) -> None:
+    """Of two rows that contradict each other it must be known which one is newer.
+
+    Whoever says so: the newest one counts. Of a million rows a digest and a number are kept.
+    """
     if row.said_at is not None:
         return
-    before = said.setdefault((row.subject, row.reader), (row.line, row.findings))
-    if before[1] != row.findings:
+    subject = hashlib.blake2b("\n".join(astuple(row.subject)).encode(), digest_size=16).digest()
+    words = (f"{label} {row.findings.get(label)}" for label in LABELS)
+    findings = sys.intern(", ".join(words))
+    line, before = said.setdefault(subject, (row.line, findings))
+    if before != findings:
         raise ReadingError(
-            f"line {before[0]} says something else of the same: give both a time, in a column at"
+            f"line {line} says something else of the same: give both a time, in a column at"
         )
 
 

@@ -30,11 +30,14 @@ class Subject:
     Parameters
     ----------
     study_instance_uid, series_instance_uid, accession_number : str
+    order_number : str
+        What may be the accession number where no study has the other one.
     """
 
     study_instance_uid: str = ""
     series_instance_uid: str = ""
     accession_number: str = ""
+    order_number: str = ""
 
 
 def answer(text: str) -> bool | None:
@@ -48,7 +51,9 @@ def answer(text: str) -> bool | None:
     try:
         return WORDS[text.strip().lower()]
     except KeyError:
-        raise ReadingError(f"{shown(text)} is none of present, absent, unknown") from None
+        raise ReadingError(
+            f"{shown(text)} is none of present, absent, unknown (1, 0, yes, no)"
+        ) from None
 
 
 def as_findings(said: Mapping[Label, bool | None]) -> Findings:
@@ -63,6 +68,8 @@ def as_findings(said: Mapping[Label, bool | None]) -> Findings:
     whole = said.get(Label.ANY)
     if present and whole is False:
         raise ReadingError(f"any is absent, and {present[0]} is present: one of them is wrong")
+    if whole and all(said.get(label) is False for label in SUBTYPES):
+        raise ReadingError("any is present, and every kind of it is absent: one of them is wrong")
     findings = {label: is_so for label, is_so in said.items() if is_so is not None}
     if present:
         findings[Label.ANY] = True
@@ -105,7 +112,7 @@ def not_later(said_at: datetime, now: datetime) -> datetime:
     except (OverflowError, ValueError):
         raise ReadingError("the time is none of a clock") from None
     if found > now:
-        raise ReadingError("the time lies in the future")
+        raise ReadingError("the time lies in the future: is its zone missing or wrong?")
     if found.year < 1970:
         raise ReadingError("the time lies before 1970")
     return found

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from ml.errors import SeriesError, first_line
 from ml.file import read_up_to_pixels
 from ml.labels import Label
+from node.audit import Auditor, Study
 from node.errors import NotificationError
 from node.ledger import Event, Ledger, Notification, Revision, State
 from node.logs import about
@@ -45,12 +46,14 @@ class Notifier:
     settings : Settings
     spool : Spool
     ledger : Ledger
+    auditor : Auditor
     """
 
-    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, spool: Spool, ledger: Ledger, auditor: Auditor) -> None:
         self.settings = settings
         self.spool = spool
         self.ledger = ledger
+        self.auditor = auditor
 
     def start(self, stop: threading.Event) -> None:
         """Plan in one thread and tell in one for each rule: a slow receiver holds no other up."""
@@ -91,13 +94,23 @@ class Notifier:
             revision = self.ledger.revision(notification.revision_id)
             assert revision is not None, "a foreign key"
             with about(revision):
+                occurrence = self._occurrence(notification, revision, rule)
                 try:
-                    send(rule, self.settings.smtp, self._occurrence(notification, revision, rule))
+                    send(rule, self.settings.smtp, occurrence)
                 except NotificationError as error:
+                    self._record(rule, occurrence, succeeded=False)
                     self._failed(rule, notification, str(error))
                     return
+                self._record(rule, occurrence, succeeded=True)
                 self.ledger.told(notification)
                 log.info("told by %s", rule.name)
+
+    def _record(self, rule: NotifyRule, occurrence: Occurrence, *, succeeded: bool) -> None:
+        """Record that something of a study has left the node, or may have."""
+        told = occurrence.subject
+        if told is not None:
+            study = Study(told.study_instance_uid, told.patient_id or "", told.accession_number)
+            self.auditor.study_told(rule, study, succeeded=succeeded)
 
     def _failed(self, rule: NotifyRule, notification: Notification, why: str) -> None:
         rules, now = self.settings.deliver, self.ledger.clock()

@@ -14,14 +14,18 @@ from hl7apy.exceptions import HL7apyException
 from hl7apy.parser import parse_message
 
 from ml.errors import first_line
-from node.errors import NotificationError
+from node.errors import ConfigError, NotificationError
 from node.notify.occurrence import Occurrence
 from node.notify.words import as_hl7, as_json, as_mail, signature
-from node.settings import MailSecurity, NotifyRule, SmtpSettings, Way
+from node.settings import MLLP, MailSecurity, NotifyRule, SmtpSettings, Way
 from node.settings.security import check_private
+from node.tls import complaint, receiver_context
 
 TIMEOUT_S = 10.0
 """For each step of a receiver."""
+
+REFUSAL_S = 0.5
+"""With TLS 1.3 a listener refuses the node's certificate only after the handshake: to hear why."""
 
 _BEGIN, _END = b"\x0b", b"\x1c\x0d"
 """What an HL7 v2 message stands between on a connection (MLLP)."""
@@ -41,13 +45,13 @@ def send(rule: NotifyRule, smtp: SmtpSettings, occurrence: Occurrence) -> None:
     try:
         if rule.way is Way.MAIL:
             _mail(rule, smtp, told)
-        elif rule.way is Way.HL7:
+        elif rule.way in MLLP:
             _hl7(rule, told)
         else:
             _post(rule, told)
     except NotificationError:
         raise
-    except (OSError, ValueError, smtplib.SMTPException) as error:
+    except (OSError, ValueError, smtplib.SMTPException, ConfigError) as error:
         raise NotificationError(_complaint(error)) from None
 
 
@@ -68,6 +72,12 @@ def reach(rule: NotifyRule, smtp: SmtpSettings) -> None:
         except smtplib.SMTPException as error:
             raise NotificationError(_complaint(error)) from None
         return
+    if rule.way in MLLP:
+        try:
+            with _listener(rule):
+                return
+        except ssl.SSLError as error:
+            raise NotificationError(complaint(error)) from None
     url = urlsplit(rule.to)
     port = url.port or {Way.HTTP: 80, Way.HTTPS: 443}[rule.way]
     socket.create_connection((url.hostname, port), TIMEOUT_S).close()
@@ -81,8 +91,10 @@ def _complaint(error: Exception) -> str:
         return "the mail server does not answer, or ends the connection"
     if isinstance(error, smtplib.SMTPResponseException):
         return f"the mail server answers {error.smtp_code}"
-    if isinstance(error, requests.exceptions.SSLError | ssl.SSLError):
+    if isinstance(error, requests.exceptions.SSLError):
         return "its certificate or TLS is not taken"
+    if isinstance(error, ssl.SSLError):
+        return complaint(error)
     if isinstance(error, requests.Timeout | TimeoutError):
         return f"no answer within {TIMEOUT_S:.0f} s"
     if isinstance(error, requests.ConnectionError):
@@ -150,8 +162,7 @@ def _mail_server(smtp: SmtpSettings) -> Iterator[smtplib.SMTP]:
 def _hl7(rule: NotifyRule, occurrence: Occurrence) -> None:
     message = as_hl7(occurrence)
     control_id = message.msh.msh_10.to_er7()
-    url = urlsplit(rule.to)
-    with socket.create_connection((url.hostname, url.port), TIMEOUT_S) as connection:
+    with _listener(rule) as connection:
         connection.sendall(_BEGIN + message.to_er7().encode() + _END)
         answer = _answer(connection)
     try:
@@ -163,6 +174,24 @@ def _hl7(rule: NotifyRule, occurrence: Occurrence) -> None:
         raise NotificationError("it acknowledges another message")
     if code not in ("AA", "CA"):
         raise NotificationError(f"it answers {code[:2]!r}")
+
+
+@contextlib.contextmanager
+def _listener(rule: NotifyRule) -> Iterator[socket.socket]:
+    """A connection with an HL7 listener, by TLS where its address says so."""
+    url = urlsplit(rule.to)
+    context = receiver_context(rule) if rule.way is Way.HL7_TLS else None
+    with socket.create_connection((url.hostname, url.port), TIMEOUT_S) as plain:
+        if context is None:
+            yield plain
+            return
+        with context.wrap_socket(plain, server_hostname=url.hostname) as connection:
+            connection.settimeout(REFUSAL_S)
+            with contextlib.suppress(TimeoutError):
+                connection.recv(1)
+                raise NotificationError("it ends the connection, or speaks first")
+            connection.settimeout(TIMEOUT_S)
+            yield connection
 
 
 def _answer(connection: socket.socket) -> str:

@@ -37,7 +37,15 @@ from node.settings.fetch import FetchSettings, Retrieve, SourceSettings
 from node.settings.kind import IN_FORMS, Kind
 from node.settings.load import load_settings
 from node.settings.log import LogForm, LogLevel, LogSettings
-from node.settings.notify import Detail, MailSecurity, NotifyRule, Occasion, SmtpSettings, Way
+from node.settings.notify import (
+    MLLP,
+    Detail,
+    MailSecurity,
+    NotifyRule,
+    Occasion,
+    SmtpSettings,
+    Way,
+)
 from node.settings.priority import ROUTINE, PriorityRule
 from node.settings.report import CaptureForm, Compression, Notices, ReportForm, ReportSettings
 from node.settings.retention import RetentionSettings
@@ -58,6 +66,7 @@ from node.settings.whole import Settings
 
 __all__ = [
     "IN_FORMS",
+    "MLLP",
     "ROUTINE",
     "SENDER",
     "AnalyzeSettings",

@@ -36,9 +36,12 @@ class Way(StrEnum):
     HTTPS = "https"
     MAIL = "mailto"
     HL7 = "mllp"
+    HL7_TLS = "mllps"
 
 
-_WRONG = "takes https://host/path, mailto:someone@example or mllp://host:port"
+MLLP = (Way.HL7, Way.HL7_TLS)
+
+_WRONG = "takes https://host/path, mailto:someone@example, mllp://host:port or mllps://host:port"
 
 
 def _check_address(value: str) -> str:
@@ -53,7 +56,7 @@ def _check_address(value: str) -> str:
         people = url.path.split(",")
         if not all(0 < person.find("@") < len(person) - 1 for person in people):
             raise ValueError(_WRONG)
-    elif not url.hostname or url.username is not None or (way is Way.HL7 and not port):
+    elif not url.hostname or url.username is not None or (way in MLLP and not port):
         raise ValueError(_WRONG)
     return value
 
@@ -63,7 +66,8 @@ class NotifyRule(Section):
 
     name: str = Field(pattern=NAME, description="what you call it", examples=["stroke-team"])
     to: Annotated[str, AfterValidator(_check_address)] = Field(
-        description="https://host/path, mailto:someone@example or mllp://host:port (HL7 v2 ORU)",
+        description="https://host/path, mailto:someone@example, mllp://host:port (HL7 v2 ORU) or "
+        "mllps://host:port (by TLS)",
         examples=["https://hooks.example/ich"],
     )
     on: tuple[Occasion, ...] = Field(
@@ -83,8 +87,16 @@ class NotifyRule(Section):
     )
     ca: Path | None = Field(
         None,
-        description="certificates to check a webhook's by; absent: the system's",
+        description="certificates to check a webhook's, or that of mllps, by; absent: the system's",
         examples=["/etc/ichnode/ca.pem"],
+    )
+    certificate: Path | None = Field(
+        None,
+        description="the node's own, where mllps asks for one",
+        examples=["/etc/ichnode/node.pem"],
+    )
+    key: Path | None = Field(
+        None, description="the key of certificate", examples=["/etc/ichnode/node.key"]
     )
 
     @property
@@ -97,9 +109,13 @@ class NotifyRule(Section):
         is_hook = self.way in (Way.HTTP, Way.HTTPS)
         if self.secret_file is not None and not is_hook:
             raise ValueError("takes secret_file for a webhook alone")
-        if self.ca is not None and self.way is not Way.HTTPS:
-            raise ValueError("takes ca for https alone")
-        if self.way is Way.HL7 and self.tell is not Detail.PATIENT:
+        if self.ca is not None and self.way not in (Way.HTTPS, Way.HL7_TLS):
+            raise ValueError("takes ca for https and mllps alone")
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("takes certificate and key together")
+        if self.certificate is not None and self.way is not Way.HL7_TLS:
+            raise ValueError("takes certificate and key for mllps alone")
+        if self.way in MLLP and self.tell is not Detail.PATIENT:
             raise ValueError('takes tell = "patient" with mllp: an ORU is about a patient')
         is_far = not is_this_machine(urlsplit(self.to).hostname or "")
         if self.way is Way.HTTP and is_far and self.tell is not Detail.EVENT:

@@ -4,17 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ml.labels import SUBTYPES, Label
-from node.feedback.figures import Figures, Proportion, as_json
+from node.feedback.figures import FEW, Figures, Proportion, as_json
 from node.ledger import JudgingModel
 from node.show.common import NOT_FOR_CLINICAL_USE
 
 _COUNTED = ("TP", "FP", "TN", "FN")
-_PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "prevalence")
+_PROPORTIONS = {
+    "sensitivity": "sens.",
+    "specificity": "spec.",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "prevalence": "prev.",
+}
 
 ByModel = Sequence[tuple[JudgingModel, Mapping[Label, Figures]]]
 """Models, with their figures of each finding."""
@@ -50,7 +57,9 @@ def figures(
             f"{'' if days is None else f', judged in the last {days} days'}",
             highlight=False,
         )
-        table = Table("finding", *_COUNTED, *_PROPORTIONS)
+        table = Table("finding", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in (*_COUNTED, *_PROPORTIONS.values()):
+            table.add_column(name, justify="right")
         for label in (Label.ANY, *SUBTYPES):
             one = by_label[label]
             tally = one.tally
@@ -68,6 +77,11 @@ def figures(
                 *(_proportion(getattr(one, name)) for name in _PROPORTIONS),
             )
         console.print(table)
+        console.print(
+            f"In percent, with 95 % intervals; * of fewer than {FEW} series. PPV and NPV hold for "
+            "the prevalence (prev.) among labelled series.",
+            highlight=False,
+        )
         whole = by_label[Label.ANY]
         console.print(
             f"any: labelled {_of(whole.flagged_read)} flagged and {_of(whole.unflagged_read)} "
@@ -95,9 +109,9 @@ def _of(proportion: Proportion) -> str:
 
 
 def _proportion(proportion: Proportion) -> str:
-    """In percent, with its interval."""
+    """In percent, with its interval below."""
     if proportion.value is None or proportion.interval is None:
         return "-"
     low, high = proportion.interval
-    few = ", few" if proportion.is_few else ""
-    return f"{proportion.value:.1%} ({low:.1%}-{high:.1%}{few})"
+    few = "*" if proportion.is_few else ""
+    return f"{few}{proportion.value * 100:.0f}\n{low * 100:.0f}-{high * 100:.0f}"

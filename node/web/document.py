@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ml.labels import Label
 from node.spool import PROBABILITIES
 from node.web import values
 from node.web.values import LABELS
@@ -27,7 +28,7 @@ def slices_of(document: dict[str, Any]) -> tuple[values.Slice, ...]:
                 position_mm=item["position_mm"],
                 sop_instance_uid=item["sop_instance_uid"],
                 frame_number=item.get("frame_number"),
-                probabilities=item["probabilities"],
+                probabilities={label: item["probabilities"][label] for label in LABELS},
             )
             for number, item in enumerate(document["series"][0]["slices"], start=1)
         )
@@ -44,17 +45,32 @@ def courses_of(
     found = []
     for label in LABELS:
         highest = max(slices, key=lambda item: item.probabilities[label])
-        finding = document.get("findings", {}).get(label, {})  # older ones have none
+        threshold, assessment = _by_operating_point(document, label)
         found.append(
             values.Course(
                 label=label,
                 maximum=highest.probabilities[label],
                 slice=highest.number,
-                threshold=finding.get("threshold"),
-                assessment=finding.get("assessment"),
+                threshold=threshold,
+                assessment=assessment,
             )
         )
     return tuple(found)
+
+
+def _by_operating_point(
+    document: dict[str, Any], label: Label
+) -> tuple[float | None, values.Assessment | None]:
+    """From where on a finding is flagged, and what the model makes of it; older ones say none."""
+    try:
+        finding = document["findings"][label]
+        threshold, assessment = finding["threshold"], finding["assessment"]
+        return (
+            None if threshold is None else float(threshold),
+            None if assessment is None else values.Assessment(assessment),
+        )
+    except (LookupError, TypeError, ValueError):
+        return None, None
 
 
 def model_of(document: dict[str, Any]) -> values.Model | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, quote, urlencode
 
 import jinja2
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, HTTPException
 from fastapi import Path as PathParameter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -41,10 +41,14 @@ SAID = {
     "nothing": "There is nothing to do again.",
     "resent": "What was given up goes again.",
     "labelled": "The label is entered.",
+    "next": "The label is entered. This is the next series without one.",
     "said-before": "You said the same before: nothing changes.",
     "all-read": "The label is entered, and no judged series is without one.",
+    "all-others-read": "No other judged series is without a label.",
+    "meanwhile": "Somebody has labelled this series meanwhile: see below. Nothing is entered; "
+    "save again what is to count.",
     "unsaid": "Nothing was chosen, and nothing is entered.",
-    "contradiction": "“Any hemorrhage” is absent and a kind of it is present: nothing is entered.",
+    "contradiction": "“Any hemorrhage” and its kinds contradict each other: nothing is entered.",
     "answers": "It answers.",
     "silent": "It does not answer as it should: see below.",
 }
@@ -165,7 +169,11 @@ def message(request: Request, status: int, title: str, text: str) -> Response:
 async def _form(request: Request) -> dict[str, str]:
     """The fields of a form; `node.web.guard` has looked at its length."""
     body = (await request.body()).decode("utf-8", "replace")
-    return {name: values[-1] for name, values in parse_qs(body, max_num_fields=20).items()}
+    try:
+        fields = parse_qs(body, max_num_fields=20)
+    except ValueError:
+        raise HTTPException(400, "No form of the node has so many fields.") from None
+    return {name: values[-1] for name, values in fields.items()}
 
 
 Form = Annotated[dict[str, str], Depends(_form)]
@@ -270,22 +278,33 @@ def retry(here: Here, who: Who, id: Id) -> Response:
 @guarded.post("/series/{id}/label")
 def label(here: Here, who: Who, id: Id, form: Form) -> Response:
     """Enter what a reader says; with `then` go on to the next series without a label."""
-    revision = here.desk.revision(id)
+    revision, remark = here.desk.revision(id), form.get("remark")
     try:
         said = {name: answer(form[name]) for name in Label if form.get(name)}
         if not said:
             return _back_to(f"/series/{id}", "unsaid")
-        is_new = readers.say(here.desk, revision, said, who.name, form.get("remark"))
+        is_new = readers.say(here.desk, revision, said, who.name, remark, form.get("seen", ""))
     except ReadingError:
         return _back_to(f"/series/{id}", "contradiction")
+    except readers.SaidMeanwhile:
+        return _back_to(f"/series/{id}", "meanwhile")
     if is_new:
         here.trail.has_read(who, revision)
-    goes_on = form.get("then") == "next"
-    following = readers.unlabelled(here.desk, None, 1)[0].series if goes_on else ()
-    if goes_on and not following:
+    if form.get("then") != "next":
+        return _back_to(f"/series/{id}", "labelled" if is_new else "said-before")
+    following = readers.following(here.desk, revision)
+    if following is None:
         return _back_to("/feedback", "all-read")
-    address = f"/series/{following[0].id if following else id}"
-    return _back_to(address, "labelled" if is_new else "said-before")
+    return _back_to(f"/series/{following}", "next" if is_new else "said-before")
+
+
+@guarded.get("/series/{id}/next")
+def following(here: Here, id: Id) -> Response:
+    """Go on to the next series without a label, and say nothing of this one."""
+    found = readers.following(here.desk, here.desk.revision(id))
+    if found is None:
+        return _back_to("/feedback", "all-others-read")
+    return RedirectResponse(f"/series/{found}", 303)
 
 
 @guarded.get("/feedback")

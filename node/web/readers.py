@@ -13,10 +13,15 @@ from node.web import values
 from node.web.desk import Desk, NotThere
 from node.web.paging import Comparison, write_place
 from node.web.patient import Patient
+from node.web.running import RUNNING
 from node.web.values import LABELS
 
 TRAILING_DAYS = 90
 """Each point of a course is of so many days."""
+
+
+class SaidMeanwhile(Exception):
+    """Somebody has said something of the series that a reader has not seen."""
 
 
 def say(
@@ -25,8 +30,20 @@ def say(
     said: Mapping[Label, bool | None],
     reader: str,
     remark: str | None,
+    seen: str | None = None,
 ) -> bool:
     """Enter what a reader says of a series; False if it was said last, by the same one.
+
+    Parameters
+    ----------
+    desk : Desk
+    revision : Revision
+    said : mapping of Label to bool
+    reader : str
+    remark : str, optional
+    seen : str, optional
+        When that was said that counts, as the reader was shown it; empty: nothing was. None:
+        whatever was said.
 
     Raises
     ------
@@ -34,6 +51,8 @@ def say(
         If it contradicts itself.
     NotThere
         If the series was forgotten meanwhile.
+    SaidMeanwhile
+        If something else counts now than what the reader has seen.
     """
     reading = Reading(
         revision.study_instance_uid,
@@ -47,9 +66,25 @@ def say(
     before = desk.ledger.readings(reading.study_instance_uid, revision.series_instance_uid)
     if before and replace(before[0], said_at=reading.said_at) == reading:
         return False
+    if seen is not None and seen != (_at(before[0]).isoformat() if before else ""):
+        raise SaidMeanwhile
     if desk.ledger.enter_reading(reading) is Entered.NOT_THERE:
         raise NotThere("no such series in the ledger any more")
     return True
+
+
+def _at(reading: Reading) -> datetime:
+    return datetime.fromtimestamp(reading.said_at, UTC)
+
+
+def following(desk: Desk, revision: Revision) -> int | None:
+    """The next series without a label after one, and after the last one the first; its id."""
+    place = desk.ledger.place_of(revision)
+    for after in (place, None) if place else (None,):
+        for other in desk.ledger.unread(after, 1).revisions:
+            if other.series_instance_uid != revision.series_instance_uid:
+                return other.id
+    return None
 
 
 def unlabelled(
@@ -117,8 +152,6 @@ def _running(desk: Desk, model: int, finding: Label, today: int) -> tuple[values
         figures = as_json(Figures(tally))
         at = datetime.fromtimestamp(day * DAY_S, UTC).date()
         found.append(
-            values.Point.model_validate(
-                {"day": at, **{name: figures[name] for name in ("sensitivity", "specificity")}}
-            )
+            values.Point.model_validate({"day": at, **{name: figures[name] for name in RUNNING}})
         )
     return tuple(found)

@@ -13,6 +13,9 @@ HEIGHT = 200.0
 LEAST = 10
 """A point of fewer series is left out."""
 
+RUNNING = ("sensitivity", "specificity", "ppv", "prevalence")
+"""Figures that are drawn, each of the days before a point."""
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -24,21 +27,23 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Running:
-    """Two curves.
+    """Curves.
 
     Parameters
     ----------
-    sensitivity, specificity : tuple of Stretch
+    sensitivity, specificity, ppv, prevalence : tuple of Stretch
     months : tuple of tuple of float and str
         Where each second month begins, in percent of the width, and its name.
     """
 
     sensitivity: tuple[Stretch, ...]
     specificity: tuple[Stretch, ...]
+    ppv: tuple[Stretch, ...]
+    prevalence: tuple[Stretch, ...]
     months: tuple[tuple[float, str], ...]
 
     def __bool__(self) -> bool:
-        return bool(self.sensitivity or self.specificity)
+        return bool(self.sensitivity or self.specificity or self.ppv)
 
 
 def draw(points: Sequence[Point]) -> Running:
@@ -50,9 +55,8 @@ def draw(points: Sequence[Point]) -> Running:
         In the order of their days, at equal distances.
     """
     return Running(
-        tuple(_stretches([point.sensitivity for point in points])),
-        tuple(_stretches([point.specificity for point in points])),
-        tuple(_months([point.day for point in points])),
+        **{name: tuple(_stretches([getattr(p, name) for p in points])) for name in RUNNING},
+        months=tuple(_months([point.day for point in points])),
     )
 
 

@@ -220,6 +220,8 @@ class Point(Value):
     day: date
     sensitivity: Proportion
     specificity: Proportion
+    ppv: Proportion
+    prevalence: Proportion = Field(description="among those labelled, that the PPV holds for")
 
 
 class Feedback(Value):

@@ -49,7 +49,7 @@ def feedback(tmp_path: Path, ledger: Ledger) -> Feedback:
     file = tmp_path / "test.toml"
     file.write_text(f'home = "{tmp_path}/home"\n')
 
-    def run(*arguments: str | Path, input: str | None = None) -> Result:
+    def run(*arguments: str | Path, input: str | bytes | None = None) -> Result:
         config = ["--config", str(file)]
         return CliRunner().invoke(app, ["feedback", *map(str, arguments), *config], input=input)
 
@@ -77,7 +77,8 @@ def test_good_lines_are_taken_and_of_the_others_it_is_told_what_is_wrong(
     assert done.exit_code == 1
     assert "line 4: no such study came to this node" in done.stderr
     assert "line 5: any: 'maybe' is none of present, absent, unknown" in done.stderr
-    assert "2 labels were taken, 1 lines say nothing yet, 2 lines are wrong" in done.stdout
+    expected = "labels taken: 2, lines that say nothing yet: 1, wrong lines: 2\n"
+    assert done.stdout == expected
     (reading,) = ledger.readings("1.2", "1.2.1")
     assert (reading.reader, reading.source) == ("anna", ReadingSource.CSV)
     assert reading.findings == {Label.ANY: True, Label.SUBDURAL: True}
@@ -99,19 +100,49 @@ def test_the_same_file_again_changes_nothing(
 def test_a_dry_run_only_looks(feedback: Feedback, labels: Path, ledger: Ledger) -> None:
     done = feedback("import", "--dry-run", labels)
     assert done.exit_code == 1
-    assert "2 labels can be taken" in done.stdout
+    assert "labels that can be taken: 2, " in done.stdout
     assert ledger.readings("1.2", "1.2.1") == []
+    feedback("import", labels)
+    assert "known before: 2, " in feedback("import", "--dry-run", labels).stdout
+    empty = feedback("import", "-", input="series_instance_uid,any\n")
+    assert (empty.exit_code, empty.stdout) == (0, "the file has no line with a label\n")
 
 
 def test_a_file_may_come_by_stdin_and_one_that_is_none_ends_with_2(
     feedback: Feedback, tmp_path: Path
 ) -> None:
     taken = feedback("import", "-", input="series_instance_uid,any\n1.2.1,1\n")
-    assert (taken.exit_code, taken.stdout) == (0, "1 labels were taken\n")
+    assert (taken.exit_code, taken.stdout) == (0, "labels taken: 1\n")
     for arguments in (["import", tmp_path / "nowhere.csv"], ["import", __file__]):
         done = feedback(*arguments)
         assert done.exit_code == 2
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_file_of_another_encoding_is_told_of_and_what_can_be_read_is_taken(
+    feedback: Feedback, tmp_path: Path, ledger: Ledger
+) -> None:
+    file = tmp_path / "excel.csv"
+    text = "study_instance_uid;any;reader\n1.2;1;Müller\n1.3;0;Meier\n"
+    file.write_bytes(text.encode("cp1252"))
+    done = feedback("import", file)
+    assert done.exit_code == 1
+    assert "line 2: it is not in UTF-8: save the file as CSV UTF-8" in done.stderr
+    assert ledger.readings("1.2", "1.2.1") == []
+    assert [said.reader for said in ledger.readings("1.3", "1.3.1")] == ["Meier"]
+    piped = feedback("import", "-", input=b"\xef\xbb\xbf" + text.encode())
+    assert (piped.exit_code, piped.stderr) == (0, "")
+    assert [said.reader for said in ledger.readings("1.2", "1.2.1")] == ["Müller"]
+
+
+def test_who_has_no_name_on_this_machine_imports_by_a_number(
+    feedback: Feedback, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # as in a container
+    feedback("import", labels)
+    assert 'UserID="uid ' in (tmp_path / "home" / "audit.log").read_text()
 
 
 def test_the_report_is_a_table_for_each_model(
@@ -122,6 +153,8 @@ def test_the_report_is_a_table_for_each_model(
     shown = feedback().stdout
     assert shown.count("operating point balanced") == 2
     assert "Not for clinical use." in shown
+    assert "21-100" in shown  # sensitivity, one of one: whole in 80 columns, as all others
+    assert "…" not in shown
     document = json.loads(feedback("--json").stdout)
     first, second = document["models"]
     assert first["findings"]["any"]["counts"]["true_negatives"] == 1
@@ -172,6 +205,12 @@ def test_the_doctor_says_whether_labels_can_come_in(tmp_path: Path, ledger: Ledg
     intake = Intake(ledger, Spool(tmp_path), Auditor.silent())
     with Listener(settings, intake) as listener, listener.serving():
         assert "something listens for labels" in hl7()
+
+
+def test_a_word_that_is_no_command_is_called_one(feedback: Feedback) -> None:
+    done = feedback("imprt")
+    assert done.exit_code == 2
+    assert "No such command 'imprt'" in done.stderr
 
 
 def test_listening_needs_a_port(feedback: Feedback) -> None:

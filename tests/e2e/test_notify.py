@@ -19,7 +19,7 @@ def test_a_flagged_series_is_told_whoever_is_killed(
     series = new_series()
     with hook_server() as hook:
         hook.status = 503
-        more = f'[[notify]]\nname = "team"\nto = "{hook.url}"\n'
+        more = f'[[notify]]\nname = "team"\nto = "{hook.url}"\ntell = "study"\n'
         with running_node(tmp_path, more=more) as node:
             node.send(series.files)
             revision = node.wait_for(series.series, State.REPORTED)
@@ -46,3 +46,9 @@ def test_a_flagged_series_is_told_whoever_is_killed(
             assert "told by team: told" in shown
     log = (tmp_path / "node.log").read_text()
     assert "notification by team: it answers 503" in log
+    audited = (node.settings.home / "audit.log").read_text().splitlines()
+    exported = [line for line in audited if 'originalText="Export"' in line]
+    outcomes = [line.partition('EventOutcomeIndicator="')[2][0] for line in exported]
+    assert outcomes[-1] == "0"
+    assert set(outcomes[:-1]) == {"4"}
+    assert all(series.study in line for line in exported)

@@ -37,6 +37,7 @@ AT = datetime(2026, 11, 24, 2, 30, 15, 123456, tzinfo=UTC)
 PROCESS = Process("receive", "ICHNODE", "node1", 4711)
 SCANNER = Peer("SCANNER", "SCANNER", "10.0.0.9")
 READER = Person("anna", "10.0.0.8")
+TEAM = Peer("stroke-team", "", "ris.example")
 PACS = Peer("pacs", "PACS_AE", "pacs.example")
 STUDY = Study("1.2.3", "P 1", "A-7")
 MODEL = Model("phantom", "1.0", "ab" * 32, "phantoms", "research")
@@ -62,6 +63,12 @@ EVERY = (
     events.series_begun_again(PROCESS, AT, READER, STUDY, "1.2.3.4"),
     events.series_read(PROCESS, AT, READER, STUDY, "1.2.3.4", "page"),
     events.series_read(PROCESS, AT, READER, STUDY, None, "hl7"),
+    events.data_exported(
+        PROCESS, AT, TEAM, events.Medium.EMAIL, "mailto:a@example", STUDY, succeeded=True
+    ),
+    events.data_exported(
+        PROCESS, AT, TEAM, events.Medium.URI, "mllps://ris:2575", STUDY, succeeded=False
+    ),
     events.user_authenticated(PROCESS, AT, READER, Authentication.LOGIN, succeeded=True),
     events.user_authenticated(PROCESS, AT, READER, Authentication.LOGOUT, succeeded=True),
     events.user_authenticated(PROCESS, AT, READER, Authentication.LOGIN, succeeded=False),
@@ -281,6 +288,29 @@ def test_what_was_sent_says_where_to() -> None:
         "110152",
     )
     assert receiver["NetworkAccessPointTypeCode"] == "1"
+
+
+def test_what_was_told_says_to_whom_and_by_what() -> None:
+    """PS3.15, table A.5.3.4-1."""
+    told = events.data_exported(
+        PROCESS, AT, TEAM, events.Medium.URI, "mllps://ris.example:2575", STUDY, succeeded=False
+    )
+    root = only([told])
+
+    assert code(root, "EventIdentification/EventID") == ("110106", "DCM", "Export")
+    assert root.find("EventIdentification").get("EventActionCode") == "R"
+    assert root.find("EventIdentification").get("EventOutcomeIndicator") == "4"
+    assert [(p["UserID"], p["role"], p["UserIsRequestor"]) for p in participants(root)] == [
+        ("receive-4711@node1", "110153", "true"),
+        ("stroke-team", "110152", "false"),
+        ("mllps://ris.example:2575", "110154", "false"),
+    ]
+    medium = root.findall("ActiveParticipant")[2]
+    assert code(medium, "MediaIdentifier/MediaType") == ("110037", "DCM", "URI")
+    study, patient = root.findall("ParticipantObjectIdentification")
+    assert study.get("ParticipantObjectID") == "1.2.3"
+    assert [a.get("Number") for a in study.iter("Accession")] == ["A-7"]
+    assert patient.get("ParticipantObjectID") == "P 1"
 
 
 def test_files_are_counted_by_study_and_outcome_and_one_that_is_gone_is_no_error(

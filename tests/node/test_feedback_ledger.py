@@ -216,6 +216,25 @@ def test_unread_series_come_flagged_first_page_by_page(ledger: Ledger, clock: Cl
     assert seen == ["1.5", "1.1", "1.4", "1.2", "1.0"]
 
 
+def test_a_series_keeps_its_place_among_the_unread_when_it_is_read(
+    ledger: Ledger, clock: Clock
+) -> None:
+    judged = []
+    for n in range(3):
+        judged.append(judge(ledger, f"1.{n}", *([ANY] if n else [])))
+        clock.pass_s(1)
+    calm, older, newer = judged
+
+    def behind(revision: Revision) -> list[str]:
+        page = ledger.unread(ledger.place_of(revision), 1)
+        return [found.series_instance_uid for found in page.revisions]
+
+    assert (behind(newer), behind(older), behind(calm)) == (["1.1"], ["1.0"], [])
+    say(ledger, "1.2", CALM)
+    assert behind(newer) == ["1.1"]
+    assert ledger.place_of(replace(calm, id=999)) is None
+
+
 def test_a_study_is_found_by_its_accession_number_which_is_not_written_down(
     ledger: Ledger,
 ) -> None:

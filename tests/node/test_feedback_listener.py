@@ -2,9 +2,11 @@
 
 import contextlib
 import logging
+import os
 import re
+import select
 import socket
-import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +21,13 @@ from pydantic import ValidationError
 from ml.errors import IchnodeError
 from node.audit import Auditor
 from node.broker import free_port
+from node.feedback import intake
 from node.feedback.intake import Intake
 from node.feedback.listener import Listener
 from node.ledger import Instance, Ledger, ReadingSource, Tally, open_ledger
 from node.settings import Settings
 from node.spool import Spool
-from tests.certificates import Authority
+from tests.certificates import Authority, Identity
 from tests.ct import image
 from tests.node.test_feedback_ledger import ANY, CT, judge, tally
 
@@ -56,11 +59,11 @@ class Port:
         with socket.create_connection(("127.0.0.1", self.number), 10) as connection:
             yield connection
 
-    def audited(self) -> str:
-        """The audit trail, as soon as something stands in it."""
+    def audited(self, word: str = "Label") -> str:
+        """The audit trail, as soon as a word stands in it."""
         until = time.monotonic() + 10
         path = self.home / "audit.log"
-        while time.monotonic() < until and "Label" not in (path.exists() and path.read_text()):
+        while time.monotonic() < until and word not in (path.exists() and path.read_text()):
             time.sleep(0.05)
         return path.read_text()
 
@@ -145,7 +148,9 @@ def test_an_accession_number_of_two_studies_or_of_none_is_refused(node: Port) ->
     assert "give the Study Instance UID" in code(node.ask(without.replace("A-42", "A-1")))[2]
 
 
-def test_a_series_under_way_is_found_by_what_its_images_say(node: Port) -> None:
+def test_a_series_under_way_is_found_by_what_its_images_say(
+    node: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = image()
     made.StudyInstanceUID, made.AccessionNumber = "1.7", "A-7"
     path = Path("1.7") / "image.dcm"
@@ -155,11 +160,25 @@ def test_a_series_under_way_is_found_by_what_its_images_say(node: Port) -> None:
     without = "\r".join(s for s in example().split("\r") if "110180" not in s)
     assert code(node.ask(without.replace("A-42", "A-7")))[0] == "AA"
     assert len(node.ledger.readings("1.7", "1.7.1")) == 1
+    read: list[Path] = []
+    monkeypatch.setattr(intake, "header_of", lambda path: read.append(path) or made)
+    for n in range(3):
+        assert code(node.ask(without.replace("A-42", f"B-{n}")))[1] == "204"
+    assert read == []  # once is enough
+
+
+def test_where_ihe_has_the_accession_number_the_order_may_have_another_one(node: Port) -> None:
+    without = "\r".join(s for s in example().split("\r") if "110180" not in s)
+    both = without.replace(f"|A-42|18748-4^Diagnostic Imaging Report^LN{'|' * 14}", "|{}")
+    for filler, placer in (("F-9", "A-42"), ("A-42", "P-1")):
+        assert code(node.ask(both.format(f"{filler}{'|' * 15}{placer}")))[0] == "AA"
+    assert len(node.ledger.readings("1.2.3", "1.2.3.4")) == 1  # the same, said twice
 
 
 def test_nothing_of_a_message_is_logged(node: Port, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    for message in (example(), example().replace("52101004", "7"), "MSH|^~\\&|Doe|Jane"):
+    shifted = example().replace("|CWE|", "|Doe|")
+    for message in (example(), example().replace("52101004", "7"), "MSH|^~\\&|Doe|Jane", shifted):
         node.ask(message)
     assert caplog.messages
     for word in ("Doe", "Jane", "12345", "A-42"):
@@ -174,6 +193,14 @@ def test_with_the_ledger_away_a_message_has_to_come_again(
         file.rename(f"{file}.away")
     (node.home / "ledger.sqlite").mkdir()
     assert code(node.ask(example()))[:2] == ("AR", "207")
+
+
+def test_whoever_sends_nonsense_without_end_fills_no_log(
+    node: Port, caplog: pytest.LogCaptureFixture
+) -> None:
+    for n in range(10):
+        node.ask(example().replace("ORU^R01", f"X{n}^R01"))
+    assert len(caplog.messages) == 1
 
 
 # -- who sends something else ------------------------------------------------------------
@@ -216,6 +243,15 @@ def test_who_sends_too_slowly_or_nothing_is_left(node: Port) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_who_has_nothing_to_say_is_left_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    with listening(ledger, tmp_path, idle_s=0.3) as port, port.connected() as silent:
+        assert received(silent) == b""
+    assert caplog.messages == []
+
+
 def test_half_a_message_does_nothing(node: Port) -> None:
     with node.connected() as connection:
         connection.sendall(b"\x0b" + example().encode())
@@ -253,26 +289,71 @@ def test_who_is_in_no_network_that_is_named_may_not_send(tmp_path: Path) -> None
         port.connected() as connection,
     ):
         assert received(connection) == b""
+        record = port.audited("Node Authentication")
+    assert 'NetworkAccessPointID="127.0.0.1"' in record
 
 
-def test_with_tls_nobody_is_heard_without(tmp_path: Path) -> None:
-    authority = Authority(tmp_path / "ca")
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+def said_by_tls(port: Port, authority: Authority, identity: Identity | None = None) -> bytes:
+    """What OpenSSL's own client is answered by, when it sends the example."""
+    shown = () if identity is None else ("-cert", identity.certificate, "-key", identity.key)
+    with subprocess.Popen(
+        [
+            *("openssl", "s_client", "-connect", f"127.0.0.1:{port.number}", "-quiet"),
+            *("-CAfile", authority.certificate, "-verify_return_error", *shown),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            client.stdin.write(b"\x0b" + example().encode() + b"\x1c\r")
+            client.stdin.flush()
+        is_said = select.select([client.stdout], [], [], 10)[0]
+        answer = os.read(client.stdout.fileno(), 4096) if is_said else b""
+        client.kill()
+    return answer
+
+
+@pytest.mark.parametrize("certificates", ["required", "optional", "none"])
+def test_with_tls_who_shows_what_it_has_to_is_heard(
+    tmp_path: Path, authority: Authority, certificates: str
+) -> None:
     mine, theirs = authority.issue("node"), authority.issue("ris")
+    stranger = Authority(tmp_path / "other").issue("stranger")
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    judge(ledger, "1.2.3.4", ANY, study="1.2.3")
+    tls = {"certificate": mine.certificate, "key": mine.key, "client_certificates": certificates}
+    if certificates != "none":
+        tls["ca"] = authority.certificate
+    with listening(ledger, tmp_path, tls=tls) as port:
+        assert b"MSA|AA" in said_by_tls(port, authority, theirs)
+        assert (b"MSA|AA" in said_by_tls(port, authority)) is (certificates != "required")
+        assert (b"MSA|AA" in said_by_tls(port, authority, stranger)) is (certificates == "none")
+        with port.connected() as plain:
+            plain.sendall(b"\x0b" + example().encode() + b"\x1c\r")
+            assert b"MSA" not in received(plain)
+        assert "Node Authentication" in port.audited("Node Authentication")
+    assert len(ledger.readings("1.2.3", "1.2.3.4")) == 1
+
+
+def test_who_has_a_wrong_certificate_is_told_of_and_may_come_again(
+    tmp_path: Path, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, over = authority.issue("node"), authority.issue("over", days=-1)
     ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
     judge(ledger, "1.2.3.4", ANY, study="1.2.3")
     tls = {"certificate": mine.certificate, "key": mine.key, "ca": authority.certificate}
     with listening(ledger, tmp_path, tls=tls) as port:
-        context = ssl.create_default_context(cafile=authority.certificate)
-        context.load_cert_chain(theirs.certificate, theirs.key)
-        with (
-            port.connected() as plain,
-            context.wrap_socket(plain, server_hostname="localhost") as c,
-        ):
-            c.sendall(b"\x0b" + example().encode() + b"\x1c\r")
-            assert b"MSA|AA" in c.recv(4096)
-        with port.connected() as plain:
-            plain.sendall(b"\x0b" + example().encode() + b"\x1c\r")
-            assert b"MSA" not in received(plain)
+        assert b"MSA" not in said_by_tls(port, authority, over)
+        assert "its certificate is not taken: certificate has expired" in caplog.text
+        assert b"MSA|AA" in said_by_tls(port, authority, authority.issue("ris"))
 
 
 def test_a_port_that_is_taken_stops_the_start_with_one_line(tmp_path: Path) -> None:

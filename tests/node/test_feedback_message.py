@@ -68,6 +68,39 @@ def test_a_message_may_be_about_several_studies_by_accession_number() -> None:
     assert second.said_at == datetime(2026, 11, 26, 7, 30, tzinfo=UTC)  # of the message
 
 
+@pytest.mark.parametrize(
+    ("filler", "placer", "expected"),
+    [
+        ("A-42", "", Subject("", "", "A-42")),
+        ("", "A-42", Subject("", "", "A-42")),
+        ("F-9", "A-42", Subject("", "", "A-42", "F-9")),
+    ],
+)
+def test_an_accession_number_stands_where_ihe_has_it_or_where_others_do(
+    filler: str, placer: str, expected: Subject
+) -> None:
+    (order,) = read(f"OBR|1||{filler}{'|' * 15}{placer}", ANY)  # OBR-3 and OBR-18
+    assert order.subject == expected
+
+
+def test_what_was_reported_of_another_patient_is_taken_back() -> None:
+    (order,) = read(REQUEST, ANY.replace("||||||F", "||||||W"))
+    assert order.findings == {}
+
+
+def test_a_time_without_a_zone_is_of_the_zone_of_the_message() -> None:
+    (order,) = read(REQUEST.replace("+0100", ""), ANY)
+    assert order.said_at == datetime(2026, 11, 26, 7, 20, tzinfo=UTC)
+
+
+def test_it_was_said_when_the_result_came_about_and_not_when_the_images_were_taken() -> None:
+    taken = f"{ANY}|||20261126020000+0100"
+    (order,) = read(REQUEST, taken)
+    assert order.said_at == datetime(2026, 11, 26, 7, 20, tzinfo=UTC)
+    (order,) = read("OBR|1||A-42", taken)
+    assert order.said_at == datetime(2026, 11, 26, 1, 0, tzinfo=UTC)
+
+
 def test_an_alternate_code_an_undetermined_finding_and_other_observations_are_understood() -> None:
     local = "OBX|3|CWE|ICH^Blutung^L^1386000^Intracranial hemorrhage^SCT||u^unklar^L^373068000^^SCT"
     text = "OBX|4|TX|18782-3^Report text^LN||no bleed at all||||||P"
@@ -76,20 +109,23 @@ def test_an_alternate_code_an_undetermined_finding_and_other_observations_are_un
 
 
 def test_other_delimiters_line_ends_and_escapes_are_read() -> None:
-    segments = [HEADER, "OBR|1||A\\T\\42", ANY]
-    content = "\n".join(segments).replace("^", "!").replace("MSH|!", "MSH|!").encode()
+    segments = [HEADER, "OBR|1||A\\T\\4\\S\\2", ANY]
+    content = "\n".join(segments).replace("^", "!").encode()
     (order,) = read_message(content, NOW)
-    assert order.subject == Subject("", "", "A&42")
+    assert order.subject == Subject("", "", "A&4!2")
 
 
 @pytest.mark.parametrize(
     ("name", "encoding"),
-    [("8859/1", "latin-1"), ("UNICODE UTF-8", "utf-8"), ("", "utf-8"), ("ASCII", "latin-1")],
+    [
+        *(("8859/1", "latin-1"), ("UNICODE UTF-8", "utf-8"), ("utf-8", "utf-8")),
+        *(("", "utf-8"), ("ASCII", "latin-1"), ("~ISO IR87", "iso2022_jp_2")),
+    ],
 )
 def test_a_name_in_any_encoding_does_no_harm(name: str, encoding: str) -> None:
     header = f"{HEADER}||||||{name}"
-    content = message("PID|1||5||Müller^Zoë", REQUEST, ANY, header=header).decode()
-    (order,) = read_message(content.encode(encoding), NOW)
+    content = message("PID|1||5||Müller^Zoë^渡辺", REQUEST, ANY, header=header).decode()
+    (order,) = read_message(content.encode(encoding, "replace"), NOW)
     assert order.findings == {Label.ANY: True}
 
 
@@ -104,6 +140,7 @@ def test_a_name_in_any_encoding_does_no_harm(name: str, encoding: str) -> None:
         (f"{HEADER}||||||ISO IR87", Fault.TABLE_VALUE),
         ("PID|1", Fault.SEGMENT_SEQUENCE),
         ("MSH|||||", Fault.SEGMENT_SEQUENCE),
+        ("MSH|^~|RIS", Fault.SEGMENT_SEQUENCE),
         ("", Fault.SEGMENT_SEQUENCE),
         ("BHS|^~\\&|RIS", Fault.SEGMENT_SEQUENCE),
     ],
@@ -117,6 +154,14 @@ def test_what_is_no_such_message_is_rejected(header: str, expected: Fault) -> No
     ("segments", "expected", "text"),
     [
         ([ANY], Fault.SEGMENT_SEQUENCE, "before any OBR"),
+        ([REQUEST, HEADER, REQUEST, ANY], Fault.SEGMENT_SEQUENCE, "a second message"),
+        ([REQUEST, STUDY, STUDY.replace("1.2.3", "1.2.4"), ANY], Fault.DATA_TYPE, "another Study"),
+        ([REQUEST, STUDY.replace("1.2.3", "1.2.3~1.2.4"), ANY], Fault.DATA_TYPE, "more than one"),
+        (
+            [REQUEST, ANY.replace("^SCT||||||F", "^SCT~272519000^Absent^SCT||||||F")],
+            Fault.DATA_TYPE,
+            "OBX-5 of any says more than one thing",
+        ),
         ([REQUEST, STUDY], Fault.MISSING, "no OBX says of a finding"),
         (["OBR|1", ANY], Fault.MISSING, "names no study"),
         ([REQUEST, STUDY.replace("1.2.3", "../.."), ANY], Fault.DATA_TYPE, "no UID"),
@@ -136,10 +181,10 @@ def test_what_is_no_such_message_is_rejected(header: str, expected: Fault) -> No
             Fault.DATA_TYPE,
             "subdural is present",
         ),
-        ([REQUEST, f"{ANY}|||20270101"], Fault.DATA_TYPE, "future"),
-        ([REQUEST, f"{ANY}|||2026"], Fault.DATA_TYPE, "no time"),
-        ([REQUEST, f"{ANY}|||20260231"], Fault.DATA_TYPE, "never was"),
-        ([REQUEST, f"{ANY}|||20260201+9999"], Fault.DATA_TYPE, "no zone"),
+        (["OBR|1||A-42", f"{ANY}|||20270101"], Fault.DATA_TYPE, "future"),
+        (["OBR|1||A-42", f"{ANY}|||2026"], Fault.DATA_TYPE, "a time is none"),
+        (["OBR|1||A-42", f"{ANY}|||20260231"], Fault.DATA_TYPE, "never was"),
+        (["OBR|1||A-42", f"{ANY}|||20260201+9999"], Fault.DATA_TYPE, "no zone"),
     ],
 )
 def test_what_is_wrong_with_a_message_is_said(
@@ -157,11 +202,22 @@ def test_the_nodes_own_message_is_no_label() -> None:
         read_message(own, NOW)
 
 
-def test_nothing_of_a_patient_is_quoted() -> None:
+def test_what_stands_in_a_wrong_place_is_told_to_the_sender_and_to_no_log() -> None:
+    shifted = [
+        (HEADER.replace("2.5.1", "Roe"), ANY),
+        (HEADER.replace("ORU^R01", "Roe"), ANY),
+        (f"{HEADER}||||||Roe", ANY),
+        (HEADER, ANY.replace("CWE", "Roe")),
+        (HEADER, ANY.replace("||||||F", "||||||Roe")),
+    ]
+    for header, observation in shifted:
+        error = fault(PATIENT, REQUEST, observation, header=header)
+        assert "Roe" not in str(error)
+        assert "it is 'Roe'" in error.answer
+    error = fault(PATIENT, "OBR|1||A-42", f"{ANY}|||Roe^Jane")
+    assert ("Roe" in str(error), "Roe" in error.answer) == (False, True)
     for segments in ([PATIENT, REQUEST], [PATIENT, REQUEST, ANY.replace("52101004", "Roe")]):
-        said = str(fault(*segments))
-        assert "Roe" not in said
-        assert "ID-55" not in said
+        assert "Roe" not in fault(*segments).answer
 
 
 @pytest.mark.parametrize(
@@ -214,7 +270,10 @@ def fed(pieces: Iterator[bytes] | list[bytes], most: int = 1000) -> list[bytes]:
 
 
 @given(
-    st.lists(st.binary(max_size=40).filter(lambda b: b"\x1c\r" not in b + b"\x1c"), max_size=5),
+    st.lists(
+        st.binary(max_size=40).filter(lambda b: b"\x1c\r" not in b + b"\x1c" and 0x0B not in b),
+        max_size=5,
+    ),
     st.integers(1, 9),
 )
 def test_messages_come_in_whatever_pieces(messages: list[bytes], size: int) -> None:
@@ -222,6 +281,10 @@ def test_messages_come_in_whatever_pieces(messages: list[bytes], size: int) -> N
     stream = b"".join(b"\x0b" + m + b"\x1c\r" for m in messages)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
     assert fed(pieces) == messages
+
+
+def test_of_a_message_that_is_begun_again_the_whole_one_counts() -> None:
+    assert fed([b"\x0bMSH|half of", b" it\x0bMSH|all of it\x1c\r"]) == [b"MSH|all of it"]
 
 
 def test_a_message_without_an_end_is_bounded_and_what_is_none_is_seen() -> None:

@@ -43,7 +43,7 @@ def test_a_row_says_of_which_study_what_who_and_when() -> None:
 
 @pytest.mark.parametrize("between", [",", ";", "\t"])
 def test_columns_may_stand_in_any_order_and_come_from_any_program_of_tables(between: str) -> None:
-    lines = ["\ufeffANY , Accession_Number", '"1" , A-42', "", "0,A-43", " , "]
+    lines = ["\ufeffANY , Accession_Number", '"1", "A-42"', "", "0,A-43", " , "]
     text = "\r\n".join(lines).replace(",", between)
     first, second = read(text)
     assert isinstance(first, Row)
@@ -124,7 +124,43 @@ def test_a_remark_may_have_lines_of_its_own() -> None:
     first, second = read('any,remark,series_instance_uid\n1,"a\nb",1.2\n0,,1.3\n')
     assert isinstance(first, Row)
     assert isinstance(second, Row)
-    assert (first.remark, second.line) == ("a b", 4)
+    assert (first.line, first.remark, second.line) == (2, "a b", 4)
+
+
+HEAD = "series_instance_uid,any,remark\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ('1.2,1,"left\n1.3,0,\n1.4,0,\n', "the lines 2 to 4"),
+        ('1.2,1,"left\n1.3,0,"right"\n1.4,0,\n', "the lines 2 to 3"),
+        ('1.2,1,"left\n' + "1.3,0,\n" * 30_000 + "1.4,0,\n", "field larger than"),
+        ("1.2,1," + "x" * 501 + "\n1.4,0,\n", "remark: it has 501 characters, and 500"),
+        ('1.2,1,"left\n' + "1.3,0,\n" * 100 + '1.4,1,right"\n1.4,0,\n', "remark: it has 7"),
+        ("1.2,1,M\udcfcller\n1.4,0,\n", "not in UTF-8"),
+    ],
+)
+def test_no_line_is_lost_in_another_one_without_a_word(lines: str, expected: str) -> None:
+    wrong, *others = read(HEAD + lines)
+    assert isinstance(wrong, Wrong)
+    assert wrong.line == 2
+    assert expected in wrong.why
+    assert all(isinstance(row, Row) for row in others)
+
+
+def test_what_a_program_of_tables_calls_unicode_is_told_by_its_name() -> None:
+    content = HEAD.encode("utf-16").decode("utf-8-sig", "surrogateescape")
+    with pytest.raises(ConfigError, match="UTF-16: save it as CSV UTF-8"):
+        read(content)
+
+
+def test_two_readers_who_contradict_each_other_need_a_time_too() -> None:
+    first, wrong, other = read("series_instance_uid,any,reader\n1.2,1,anna\n1.2,0,ben\n1.3,0,ben\n")
+    assert isinstance(first, Row)
+    assert isinstance(other, Row)
+    assert isinstance(wrong, Wrong)
+    assert "line 2 says something else" in wrong.why
 
 
 @given(st.text(max_size=300))
@@ -136,6 +172,14 @@ def test_whatever_stands_in_a_file_each_line_is_taken_or_told_of(text: str) -> N
             assert len(found.reader) <= 64
 
 
+def test_a_hemorrhage_is_of_some_kind() -> None:
+    absent = dict.fromkeys(SUBTYPES, False)
+    with pytest.raises(ReadingError, match="every kind of it is absent"):
+        as_findings({Label.ANY: True, **absent})
+    unsure = absent | {Label.SUBDURAL: None}
+    assert as_findings({Label.ANY: True, **unsure})[Label.ANY] is True
+
+
 answers = st.sampled_from([True, False, None])
 
 
@@ -144,8 +188,8 @@ def test_what_follows_from_a_reading_never_contradicts_it(said: dict[Label, bool
     try:
         findings = as_findings(said)
     except ReadingError:
-        assert said[Label.ANY] is False
-        assert any(said.get(label) for label in SUBTYPES)
+        kinds = [said.get(label) for label in SUBTYPES]
+        assert any(kinds) if said[Label.ANY] is False else kinds == [False] * 5
         return
     for label, is_present in said.items():
         if is_present is not None:

@@ -358,6 +358,7 @@ def compare(ledger: Ledger, clock: Clock) -> None:
     page = ledger.unread(None, 20)
     assert page.next is not None
     assert len(ledger.unread(page.next, 20).revisions) == 20
+    assert ledger.place_of(page.revisions[-1]) == page.next
     assert ledger.judged_of_accession("d" * 64) == ["1.2"]
     newest = ledger.newest_reading_id()
     assert len(ledger.reading_sources(newest - 2, [newest - 1], 1000)) == 2

@@ -1,8 +1,10 @@
 """What is told of which series, on both databases: each thing once, and until it is taken."""
 
+import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,17 @@ import pydicom
 import pytest
 
 from ml.phantom import make_phantom, write_dicom
+from node.audit import Auditor
+from node.audit.events import NOT_RECORDED
 from node.ledger import Instance, Ledger, NotificationState, Revision, State, open_ledger
 from node.notify import Notifier
 from node.notify.notifier import LEASE_S
 from node.settings import Settings
 from node.spool import Spool, digest_of
+from tests.certificates import Authority
 from tests.conftest import Clock
+from tests.node.audit_schema import check
+from tests.node.test_notify_ways import tls_listener
 from tests.receivers import Hook, hook_server
 
 SERIES = "1.2.3.4"
@@ -34,10 +41,11 @@ class Desk:
     ledger: Ledger
     clock: Clock
     folder: Path
+    auditor: Auditor = field(default_factory=Auditor.silent)
 
     def notifier(self, *rules: dict[str, Any]) -> Notifier:
         settings = Settings.model_validate({"home": self.folder, "notify": rules})
-        return Notifier(settings, Spool(self.folder), self.ledger)
+        return Notifier(settings, Spool(self.folder), self.ledger, self.auditor)
 
     def ready(self, series: str = SERIES, path: Path = Path("none.dcm")) -> Revision:
         instance = Instance("1.2.3", series, f"{series}.1", "1.2", "0" * 64, path, "CT")
@@ -195,6 +203,29 @@ def test_what_is_not_taken_is_told_again_with_growing_pauses(desk: Desk, hook: H
     assert desk.ledger.untaken_notifications() == []
 
 
+def test_what_a_wrong_certificate_holds_up_is_told_once_that_is_mended(
+    desk: Desk, tmp_path: Path
+) -> None:
+    authority, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "other")
+    theirs = authority.issue("ris")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(theirs.certificate, theirs.key)
+    revision = desk.reported("any")
+    with tls_listener(context) as (got, port):
+        keys = {"name": "ris", "to": f"mllps://127.0.0.1:{port}", "tell": "patient"}
+        look(desk.notifier(keys | {"ca": stranger.certificate}))
+        (waits,) = desk.ledger.notifications(revision)
+        assert waits.state is NotificationState.PENDING
+        assert (waits.detail or "").startswith("its certificate is not taken")
+        assert got == []
+
+        desk.clock.pass_s(60)
+        look(desk.notifier(keys | {"ca": authority.certificate}))
+
+        (told,) = desk.ledger.notifications(revision)
+        assert (told.state, len(got)) == (NotificationState.TOLD, 1)
+
+
 def test_what_nobody_takes_is_given_up_and_can_be_begun_again(desk: Desk, hook: Hook) -> None:
     hook.status = 500
     notifier = desk.notifier(rule(hook))
@@ -266,7 +297,8 @@ def test_of_many_that_tell_at_once_one_does(desk: Desk, hook: Hook, url: str) ->
     for other in others:
         other.clock = desk.clock
     settings = desk.notifier(rule(hook)).settings
-    notifiers = [Notifier(settings, Spool(desk.folder), other) for other in others]
+    spool, silent = Spool(desk.folder), Auditor.silent()
+    notifiers = [Notifier(settings, spool, other, silent) for other in others]
 
     threads = [threading.Thread(target=look, args=(notifier,)) for notifier in notifiers]
     for thread in threads:
@@ -280,7 +312,8 @@ def test_of_many_that_tell_at_once_one_does(desk: Desk, hook: Hook, url: str) ->
     assert len(hook.got) == 1
 
 
-def test_whose_it_is_comes_from_the_image_where_that_is_wanted(desk: Desk, hook: Hook) -> None:
+def of_jane_roe(desk: Desk) -> Path:
+    """An image of hers, in the spool."""
     folder = desk.folder / "series"
     write_dicom(make_phantom(3, size=32), folder)
     file = sorted(folder.iterdir())[0]
@@ -288,8 +321,11 @@ def test_whose_it_is_comes_from_the_image_where_that_is_wanted(desk: Desk, hook:
     image.PatientID, image.PatientName, image.AccessionNumber = "ID-55", "Roe^Jane", "A77"
     image.save_as(file)
     content = file.read_bytes()
-    path = Spool(desk.folder).keep("1.2.3", SERIES, "1.2.3.4.1", digest_of(content), content)
-    desk.reported("any", path=path)
+    return Spool(desk.folder).keep("1.2.3", SERIES, "1.2.3.4.1", digest_of(content), content)
+
+
+def test_whose_it_is_comes_from_the_image_where_that_is_wanted(desk: Desk, hook: Hook) -> None:
+    desk.reported("any", path=of_jane_roe(desk))
     notifier = desk.notifier(rule(hook, tell="study"))
 
     look(notifier)
@@ -299,6 +335,35 @@ def test_whose_it_is_comes_from_the_image_where_that_is_wanted(desk: Desk, hook:
     assert document["data"]["study"]["study_instance_uid"] == "1.2.3"
     assert document["data"]["patient"] is None
     assert "Roe" not in str(document)
+
+
+@pytest.mark.parametrize("shown", ["id", "none"])
+def test_what_leaves_the_node_of_a_study_stands_in_the_audit_trail(
+    desk: Desk, hook: Hook, shown: str
+) -> None:
+    settings = Settings(home=desk.folder, audit={"patient": shown})
+    with closing(Auditor.open(settings, "receive")) as desk.auditor, hook_server() as refuses:
+        refuses.status = 500
+        desk.reported("any", path=of_jane_roe(desk))
+        rules = (
+            {"name": "event", "to": hook.url, "tell": "event"},
+            {"name": "study", "to": f"{hook.url}?token=secret", "tell": "study"},
+            {"name": "patient", "to": refuses.url, "tell": "patient"},
+        )
+        look(desk.notifier(*rules))
+
+    lines = (desk.folder / "audit.log").read_bytes().splitlines()
+    told = {root.findall("ActiveParticipant")[1].get("UserID"): root for root in map(check, lines)}
+    assert set(told) == {"study", "patient"}
+    for name, outcome in (("study", "0"), ("patient", "4")):
+        event = told[name].find("EventIdentification")
+        assert event is not None
+        assert event.get("EventOutcomeIndicator") == outcome
+        study, patient = told[name].findall("ParticipantObjectIdentification")
+        assert study.get("ParticipantObjectID") == "1.2.3"
+        assert patient.get("ParticipantObjectID") == ("ID-55" if shown == "id" else NOT_RECORDED)
+    assert b"Roe" not in b"".join(lines)
+    assert b"secret" not in b"".join(lines)
 
 
 def test_a_series_whose_images_are_gone_is_told_all_the_same(desk: Desk, hook: Hook) -> None:

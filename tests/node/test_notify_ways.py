@@ -4,11 +4,12 @@ import asyncio
 import base64
 import json
 import socket
+import socketserver
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from standardwebhooks import Webhook
 from node.broker import free_port
 from node.errors import NotificationError
 from node.notify import ways
-from node.notify.ways import send
+from node.notify.ways import reach, send
 from node.settings import NotifyRule, SmtpSettings
 from tests.certificates import Authority
 from tests.node.test_notify_words import FLAGGED
@@ -126,6 +127,7 @@ def test_a_receiver_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
         assert "no answer within" in refusal(f"http://127.0.0.1:{port}/")
         assert "no answer within" in refusal(f"mllp://127.0.0.1:{port}", tell="patient")
+        assert "no answer within" in refusal(f"mllps://127.0.0.1:{port}", tell="patient")
         assert "does not answer" in refusal("mailto:a@example", SmtpSettings(port=port))
         assert time.monotonic() - began < 5
 
@@ -282,3 +284,52 @@ def test_another_answer_of_an_hl7_listener_is_a_failure(
 ) -> None:
     with hl7_listener(answer) as (_, port):
         assert said in refusal(f"mllp://127.0.0.1:{port}", tell="patient")
+
+
+@contextmanager
+def tls_listener(context: ssl.SSLContext) -> Iterator[tuple[list[hl7.Message], int]]:
+    """One by TLS, which says why it does not take a certificate."""
+    got: list[hl7.Message] = []
+
+    class Conversation(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError), context.wrap_socket(self.request, server_side=True) as peer:
+                content = peer.recv(65536)
+                if content:
+                    got.append(hl7.parse(content.strip(b"\x0b\x1c\r").decode() + "\r"))
+                    peer.sendall(b"\x0b" + str(got[-1].create_ack("AA")).encode() + b"\x1c\r")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Conversation) as server:
+        threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+        yield got, server.server_address[1]
+        server.shutdown()
+
+
+def test_an_oru_goes_by_tls_to_whom_the_certificate_is_of(
+    authority: Authority, tmp_path: Path
+) -> None:
+    theirs, mine = authority.issue("ris"), authority.issue("ichnode")
+    stranger = Authority(tmp_path)
+    other = stranger.issue("stranger")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(theirs.certificate, theirs.key)
+    context.load_verify_locations(authority.certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    keys: dict[str, Any] = {"tell": "patient", "ca": authority.certificate}
+    right = keys | {"certificate": mine.certificate, "key": mine.key}
+    with tls_listener(context) as (got, port):
+        to = f"mllps://127.0.0.1:{port}"
+        for wrong, said in (
+            (keys, "certificate required"),
+            (keys | {"certificate": other.certificate, "key": other.key}, "unknown ca"),
+            (right | {"ca": stranger.certificate}, "its certificate is not taken"),
+        ):
+            assert said in refusal(to, **wrong)
+            with pytest.raises(NotificationError, match=said):
+                reach(rule(to, **wrong), NO_MAIL)
+        assert got == []
+
+        send(rule(to, **right), NO_MAIL, FLAGGED)
+        reach(rule(to, **right), NO_MAIL)
+
+        assert [str(message.segment("PID")[3]) for message in got] == ["ID-55"]

@@ -38,6 +38,7 @@ def test_the_address_says_the_way(tmp_path: Path, to: str, way: Way) -> None:
         "mailto:a@example,",
         "mailto:a@example\\nBcc: x@example",
         "mllp://host",
+        "mllps://host",
         "https://host:port/",
         "https://host/ space",
     ],
@@ -46,7 +47,7 @@ def test_an_address_that_is_none_is_told_in_one_line(tmp_path: Path, to: str) ->
     said = complaint(f'{RULE}to = "{to}"\n', tmp_path)
 
     assert "notify.0.to" in said
-    assert "takes https://host/path, mailto:someone@example or mllp://host:port" in said
+    assert "takes https://host/path, mailto:someone@example, mllp://host:port" in said
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,13 @@ def test_an_address_that_is_none_is_told_in_one_line(tmp_path: Path, to: str) ->
         ('to = "mllp://host:2575"', 'takes tell = "patient" with mllp'),
         ('to = "http://host/"\ntell = "study"', 'takes https where tell is not "event"'),
         ('to = "mailto:a@example"\nsecret_file = "/x"', "takes secret_file for a webhook alone"),
-        ('to = "http://host/"\nca = "/x"', "takes ca for https alone"),
+        ('to = "mllps://host:2575"', 'takes tell = "patient" with mllp'),
+        ('to = "http://host/"\nca = "/x"', "takes ca for https and mllps alone"),
+        ('to = "mllps://h:1"\nkey = "/x"', "takes certificate and key together"),
+        (
+            'to = "https://host/"\nkey = "/x"\ncertificate = "/y"',
+            "takes certificate and key for mllps alone",
+        ),
         ('to = "https://host/"\non = []', "notify.0.on"),
         ('to = "https://host/"\non = ["reported"]', "notify.0.on.0"),
         ('to = "https://host/"\nfindings = ["bleed"]', "notify.0.findings.0"),

@@ -188,6 +188,23 @@ def test_every_destination_and_peer_is_looked_at(node: Identity) -> None:
     assert "peer x: tls_ca: /none" in what_is_wrong(lambda: check_files(Settings(peers=(ill,))))
 
 
+def test_so_is_whoever_is_told_and_the_doctor_too(
+    authority: Authority, node: Identity, tmp_path: Path
+) -> None:
+    rule = {"name": "team", "to": "mllps://127.0.0.1:1", "tell": "patient"}
+    mine = {"certificate": node.certificate, "key": node.key}
+    other = authority.issue("other").key
+    for wrong, said in (
+        ({"ca": "/none"}, "notify team: ca: /none cannot be read"),
+        (mine | {"key": other}, "the key is that of another certificate"),
+    ):
+        told = what_is_wrong(lambda: check_files(Settings(notify=(rule | wrong,))))  # noqa: B023
+        assert told.startswith("notify team:")
+        assert said in told
+    found = check(Settings(home=tmp_path, notify=(rule | mine,)))
+    assert next(f for f in found if f.subject == "certificate for team").health is Health.NOTE
+
+
 # -- secrets in files --------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from node.ledger import JudgingModel, Ledger, Reading, ReadingSource, Revision, 
 from node.passwords import hash_password
 from node.settings import Settings
 from node.web import values
-from node.web.running import draw
+from node.web.running import RUNNING, draw
 from tests.node.test_feedback_ledger import judge
 from tests.web.conftest import Visit, follow
 from tests.web.node import Site, Stations, running_page
@@ -141,6 +141,94 @@ def test_keys_are_enough_to_label(node: Node, come_in: Callable[..., Page]) -> N
     assert reading.findings == dict.fromkeys(LABELS, False)
 
 
+def test_a_series_takes_two_keys_to_label_and_what_follows_needs_none(
+    node: Node, come_in: Callable[..., Page]
+) -> None:
+    page = come_in(f"/series/{node.calm.id}")
+    whole = page.get_by_role("group", name="Any hemorrhage")
+    page.keyboard.press("5")
+    expect(page.get_by_role("group", name="Subdural").get_by_label("Present")).to_be_checked()
+    expect(whole.get_by_label("Present")).to_be_checked()
+    page.keyboard.press("a")
+    expect(page.get_by_role("group", name="Subdural").get_by_label("Present")).not_to_be_checked()
+    page.get_by_label("Remark").fill("pause")  # where keys are letters
+    expect(whole.get_by_label("Absent")).to_be_checked()
+    page.get_by_label("Remark").fill("")
+    whole.get_by_label("Absent").focus()
+    page.keyboard.press("p")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("The label is entered.")).to_be_visible()
+    assert f"/series/{node.calm.id}?" not in page.url
+    said, *_ = node.ledger.readings(node.calm.study_instance_uid, node.calm.series_instance_uid)
+    assert said.findings == {Label.ANY: True}
+
+
+def test_an_answer_is_not_lost_when_the_series_goes_on_its_way(
+    node: Node, come_in: Callable[..., Page]
+) -> None:
+    page = come_in(f"/series/{node.flagged.id}")
+    choose(page, "Subdural", "Unsure")
+    page.evaluate("document.getElementById('head').dataset.key = 'analyzing False'")
+    expect(page.locator("#head")).to_have_attribute("data-key", "reported True")  # drawn anew
+    expect(page.get_by_role("group", name="Subdural").get_by_label("Unsure")).to_be_checked()
+
+
+def test_who_skips_a_series_comes_to_the_one_behind_it(
+    node: Node, come_in: Callable[..., Page]
+) -> None:
+    first, second, third = node.ledger.unread(None, 3).revisions
+    page = come_in(f"/series/{first.id}")
+    page.get_by_role("link", name="Skip", exact=True).click()
+    assert page.url == f"{node.site.address}/series/{second.id}"
+    page.wait_for_load_state()
+    page.keyboard.press("s")
+    page.wait_for_url(f"{node.site.address}/series/{third.id}")
+    choose(page, "Any hemorrhage", "Unsure")
+    page.get_by_role("button", name="Save, next without a label").click()
+    expect(page.get_by_text("The label is entered.")).to_be_visible()
+    assert f"/series/{first.id}?" not in page.url  # not from the beginning again
+    assert node.ledger.unread(None, 1).revisions == (first,)
+
+
+def test_behind_the_last_series_comes_the_first_one(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    ledger = open_ledger(settings.ledger_url)
+    one, other = (judge(ledger, f"1.2.{n}", study="1.2") for n in (1, 2))
+    with running_page(settings) as site:
+
+        def behind(revision: Revision) -> str:
+            address = f"{site.address}/series/{revision.id}/next"
+            return ask(address).headers["location"].removeprefix(site.address)
+
+        assert (behind(other), behind(one)) == (f"/series/{one.id}", f"/series/{other.id}")
+        said = Reading("1.2", "1.2.2", ReadingSource.CSV, "ben", time.time(), {Label.ANY: False})
+        ledger.enter_reading(said)
+        assert behind(one) == "/feedback?said=all-others-read"
+        assert ask(f"{site.address}/series/999/next").status == 404
+    ledger.close()
+
+
+def test_of_two_readers_of_one_series_the_second_one_sees_what_the_first_has_said(
+    node: Node, come_in: Callable[..., Page]
+) -> None:
+    revision = node.ledger.unread(None, 9).revisions[-1]
+    page = come_in(f"/series/{revision.id}")
+    choose(page, "Any hemorrhage", "Present")
+    study, series = revision.study_instance_uid, revision.series_instance_uid
+    said = Reading(study, series, ReadingSource.HL7, "RIS", time.time(), {Label.ANY: False})
+    node.ledger.enter_reading(said)
+
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page.get_by_text("Somebody has labelled this series meanwhile")).to_be_visible()
+    assert node.ledger.readings(study, series) == [said]
+    expect(page.locator(".readings li").first).to_contain_text("RIS")
+    choose(page, "Any hemorrhage", "Present")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("The label is entered.")).to_be_visible()
+    assert [reading.reader for reading in node.ledger.readings(study, series)] == ["anna", "RIS"]
+
+
 def test_what_contradicts_itself_is_not_entered(node: Node, come_in: Callable[..., Page]) -> None:
     before = node.ledger.readings(node.calm.study_instance_uid, node.calm.series_instance_uid)
     page = come_in(f"/series/{node.calm.id}", java_script_enabled=False)
@@ -163,6 +251,8 @@ def test_no_page_of_another_site_labels(node: Node) -> None:
     assert said.headers["location"].endswith("said=contradiction")
     said = ask(address, {}, Cookie=cookie, Origin=node.site.address)
     assert said.headers["location"].endswith("said=unsaid")
+    many = {f"field-{n}": "x" for n in range(30)}
+    assert ask(address, many, Cookie=cookie, Origin=node.site.address).status == 400
 
 
 # -- the figures -----------------------------------------------------------------------
@@ -190,7 +280,12 @@ def test_the_page_shows_the_figures_of_the_configured_model(
     expect(page.get_by_text("Flagged series are labelled more often")).to_be_visible()
     shown = page.locator("#adjusted-sensitivity").inner_text()
     assert int(shown.split()[0]) < int(page.locator("#sensitivity .big").inner_text().split()[0])
-    expect(page.get_by_role("img", name=re.compile("Sensitivity and specificity"))).to_be_visible()
+    for what in ("Sensitivity", "Specificity", "Positive predictive value"):
+        course = page.get_by_role(
+            "img", name=re.compile(f"{what} of any hemorrhage along the year")
+        )
+        expect(course).to_be_visible()
+    expect(page.get_by_text("dotted: prevalence")).to_be_visible()
 
 
 def test_a_time_a_finding_and_another_model_can_be_chosen(
@@ -315,7 +410,7 @@ def point(day: int, hits: int, of: int) -> values.Point:
     return values.Point.model_validate(
         {
             "day": date(2026, 1, 1) + timedelta(days=day),
-            **{name: figures[name] for name in ("sensitivity", "specificity")},
+            **{name: figures[name] for name in RUNNING},
         }
     )
 
@@ -330,10 +425,16 @@ def test_a_course_has_gaps_where_too_few_were_labelled() -> None:
     assert not draw([])
 
 
+def test_a_predictive_value_runs_along_too() -> None:
+    drawn = draw([point(7 * n, 15, 20) for n in range(2)])
+    assert drawn.ppv[0].line == "0.0,0.0 1000.0,0.0"  # all that were flagged
+    assert drawn.prevalence[0].line == "0.0,100.0 1000.0,100.0"  # 20 of 40
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=60))
 def test_whatever_the_figures_are_they_stay_in_the_drawing(counted: list[tuple[int, int]]) -> None:
     drawn = draw([point(7 * n, min(a, b), max(a, b)) for n, (a, b) in enumerate(counted)])
-    for stretch in (*drawn.sensitivity, *drawn.specificity):
+    for stretch in (*drawn.sensitivity, *drawn.specificity, *drawn.ppv):
         for xy in (*stretch.line.split(), *stretch.band.split()):
             x, y = map(float, xy.split(","))
             assert 0 <= x <= 1000

@@ -41,22 +41,19 @@ class Entering(Models):
 
         What the same reader said before, at the same time, changes nothing.
         """
-        return self._enter(reading, _is_same(reading, _reading.c.said_at == reading.said_at))
+        return self._enter(reading, _is_as_old(reading))
 
     def enter_undated_reading(self, reading: Reading) -> Entered:
         """The same for one that does not say when: `said_at` is now.
 
         It changes nothing where it is what the same reader said last, by the same source.
         """
-        newest = _reading.alias()
-        is_last = ~sa.exists().where(
-            newest.c.study_instance_uid == reading.study_instance_uid,
-            _is_about(newest, reading),
-            newest.c.source == reading.source,
-            newest.c.reader == reading.reader,
-            newest.c.id > _reading.c.id,
-        )
-        return self._enter(reading, _is_same(reading, is_last))
+        return self._enter(reading, _is_last(reading))
+
+    def knows_reading(self, reading: Reading, *, is_dated: bool) -> bool:
+        """Whether entering it would change nothing."""
+        with self.reading() as connection:
+            return _knows(connection, reading, (_is_as_old if is_dated else _is_last)(reading))
 
     def _enter(self, reading: Reading, is_known: sa.ColumnElement[bool]) -> Entered:
         with self.engine.begin() as connection:
@@ -66,9 +63,7 @@ class Entering(Models):
                 about.append(_series.c.series_instance_uid == reading.series_instance_uid)
             if connection.execute(sa.select(_series.c.id).where(*about).limit(1)).first() is None:
                 return Entered.NOT_THERE
-            asked = sa.select(_reading.c.findings, _reading.c.remark).where(is_known)
-            before = [(row.findings, row.remark) for row in connection.execute(asked)]
-            if (findings_json(reading.findings), reading.remark) in before:
+            if _knows(connection, reading, is_known):
                 return Entered.KNOWN
             connection.execute(
                 sa.insert(_reading).values(
@@ -223,6 +218,30 @@ def _is_same(reading: Reading, further: sa.ColumnElement[bool]) -> sa.ColumnElem
         _reading.c.reader == reading.reader,
         further,
     )
+
+
+def _is_as_old(reading: Reading) -> sa.ColumnElement[bool]:
+    """Whether a row is by the same reader and source, of the same series and time."""
+    return _is_same(reading, _reading.c.said_at == reading.said_at)
+
+
+def _is_last(reading: Reading) -> sa.ColumnElement[bool]:
+    """Whether a row is what the same reader said last of the same series, by the same source."""
+    newest = _reading.alias()
+    is_last = ~sa.exists().where(
+        newest.c.study_instance_uid == reading.study_instance_uid,
+        _is_about(newest, reading),
+        newest.c.source == reading.source,
+        newest.c.reader == reading.reader,
+        newest.c.id > _reading.c.id,
+    )
+    return _is_same(reading, is_last)
+
+
+def _knows(connection: sa.Connection, reading: Reading, is_known: sa.ColumnElement[bool]) -> bool:
+    asked = sa.select(_reading.c.findings, _reading.c.remark).where(is_known)
+    before = [(row.findings, row.remark) for row in connection.execute(asked)]
+    return (findings_json(reading.findings), reading.remark) in before
 
 
 def _truth(

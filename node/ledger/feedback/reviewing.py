@@ -19,7 +19,7 @@ from node.ledger.feedback.reading import (
     readings_of,
 )
 from node.ledger.models import JudgingModel, as_model
-from node.ledger.records import Page, Place
+from node.ledger.records import Page, Place, Revision
 
 _model, _judged, _reading = schema.model, schema.judged, schema.reading
 _series, _revision = schema.series, schema.revision
@@ -97,6 +97,17 @@ class Reviewing(Database):
             tuple(found[ids[place.id]] for place in shown if ids.get(place.id) in found),
             shown[-1] if len(places) > limit else None,
         )
+
+    def place_of(self, revision: Revision) -> Place | None:
+        """Where its series stands in that order, or would stand; None if it was not judged."""
+        asked = (
+            sa.select(_judged.c.is_flagged, _judged.c.judged_at, _judged.c.series_id)
+            .join(_revision, _revision.c.series_id == _judged.c.series_id)
+            .where(_revision.c.id == revision.id)
+        )
+        with self.reading() as connection:
+            row = connection.execute(asked).first()
+        return None if row is None else Place(row.is_flagged, row.judged_at, row.series_id)
 
     def judged_of_accession(self, accession: str) -> list[str]:
         """Studies with a judged series of an accession number, by its digest."""

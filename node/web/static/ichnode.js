@@ -43,7 +43,8 @@ function sayThatItIsAway() {
 function renew(region, page) {
   const fresh = page.getElementById(region.id);
   if (!fresh || fresh.outerHTML === region.outerHTML) return;
-  if (fresh.dataset.key !== region.dataset.key) return location.reload();
+  const isAnswering = document.querySelector("form.labels[data-touched]"); // it would be lost
+  if (fresh.dataset.key !== region.dataset.key && !isAnswering) return location.reload();
   if (fresh.dataset.says !== region.dataset.says) {
     document.getElementById("told").textContent = fresh.dataset.says;
   }
@@ -224,5 +225,47 @@ function startViewer() {
   load();
 }
 
+// -- a label ----------------------------------------------------------------------
+
+function startLabel() {
+  const form = document.querySelector("form.labels");
+  if (!form) return;
+  const radio = (name, value) => document.getElementById(`${name}-${value}`);
+  const ofKinds = (value) => [...form.querySelectorAll(`fieldset:not(.whole) input[value=${value}]`)];
+  const kinds = ofKinds("present");
+  let before = form.elements.any.value;
+
+  form.addEventListener("input", () => (form.dataset.touched = ""));
+
+  // What follows from an answer is answered with it, and what contradicts it is answered no more.
+  form.addEventListener("change", ({ target }) => {
+    if (kinds.includes(target)) radio("any", "present").checked = true;
+    const whole = form.elements.any.value;
+    const wrong = { absent: kinds, present: before === "absent" ? ofKinds("absent") : [] }[whole];
+    wrong?.forEach((kind) => (kind.checked = false));
+    before = whole;
+  });
+
+  const choose = (chosen) => {
+    chosen.checked = true;
+    for (const name of ["input", "change"]) chosen.dispatchEvent(new Event(name, { bubbles: true }));
+    chosen.focus({ preventScroll: true });
+    chosen.closest("fieldset").scrollIntoView({ block: "nearest" }); // the slice stays in view
+  };
+  document.addEventListener("keydown", (event) => {
+    const where = event.target;
+    const isText = where.matches("input:not([type=radio], [type=range]), textarea, select");
+    if (event.ctrlKey || event.metaKey || event.altKey || isText) return;
+    const word = { p: "present", a: "absent", u: "unsure" }[event.key];
+    const kind = kinds[Number(event.key) - 1];
+    if (word) choose(radio("any", word));
+    else if (kind) choose(kind);
+    else if (event.key === "s") document.getElementById("skip").click();
+    else return;
+    event.preventDefault();
+  });
+}
+
 startLive();
 startViewer();
+startLabel();
