@@ -27,7 +27,7 @@ LONGEST_ANSWER = 8 * 1024**2
 """Of an answer that is held in memory as a whole, bytes."""
 
 SLOWEST = 16 * 1024
-"""An answer that comes more slowly on the whole is given up, bytes a second."""
+"""What comes or goes more slowly on the whole is given up, bytes a second."""
 
 _PIECE = 256 * 1024
 
@@ -156,6 +156,32 @@ class _Adapter(HTTPAdapter):
             response.raw.close()
             raise DICOMwebError("it compresses its answer, and was not asked to")
         return response
+
+
+class Upload:
+    """A body that a server is given piece by piece, with a bound on how long it takes.
+
+    In one piece, `timeout_s` would be for all of it, however large it is and slow its line.
+
+    Parameters
+    ----------
+    body : bytes
+    timeout_s : float
+    """
+
+    def __init__(self, body: bytes, timeout_s: float) -> None:
+        self._body = memoryview(body)
+        self._timeout_s = timeout_s
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        began = time.monotonic()
+        for at in range(0, len(self), _PIECE):
+            if time.monotonic() - began > self._timeout_s + at / SLOWEST:
+                raise DICOMwebError(f"it takes less than {SLOWEST // 1024} kB a second")
+            yield self._body[at : at + _PIECE]
 
 
 class _Body:

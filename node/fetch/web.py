@@ -83,7 +83,8 @@ class WebSource:
         """Retrieve a series, and take each instance as it comes: see `Source.fetch`.
 
         A server that breaks off, or cannot give the whole, is asked for what is left, one by
-        one: an instance that it has lost keeps no other back.
+        one: an instance that it has lost keeps no other back. Where it has given nothing, it is
+        ill if it answers no search either; else it is this series that it does not give.
         """
         _check(found)
         taking = _Taking(found, batch, self._max_mb, progress)
@@ -93,7 +94,7 @@ class WebSource:
             except DICOMwebError as error:
                 if error.status in _GONE:
                     raise self._not_fetched(error, taking) from error
-                if not taking.given and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                if not taking.given and not _is_well(web):
                     raise
                 self._retrieve_one_by_one(web, found, taking, error)
         return Fetched(taking.given, taking.failed, taking.remarks)
@@ -180,8 +181,17 @@ def _found(study: Match, series: Match) -> FoundSeries:
 
 def _instances(web: Web, found: FoundSeries) -> frozenset[str] | None:
     matches = web.instances(found.study_instance_uid, found.series_instance_uid)
-    uids = frozenset(match.text("SOPInstanceUID") for match in matches)
+    taken = (match for match in matches if match.text("SOPClassUID") in ("", *STORAGE_CLASSES))
+    uids = frozenset(match.text("SOPInstanceUID") for match in taken)
     return uids if uids and all(map(is_uid, uids)) else None
+
+
+def _is_well(web: Web) -> bool:
+    try:
+        web.probe()
+    except DICOMwebError:
+        return False
+    return True
 
 
 def _check(found: FoundSeries) -> None:

@@ -17,11 +17,11 @@ from node.dicom import Status
 from node.errors import NotStoredError, RefusedInstance
 from node.intake import STORAGE_CLASSES, Batch, Intake, file_content
 from node.listener import Memory
+from node.multipart import End, Headers, MalformedError, Multipart, Piece
 from node.part10 import Part10, take_apart
 from node.reading import Identity, check_command
 from node.stow.answer import Answer, Reason, Reference
 from node.stow.media import is_dicom
-from node.stow.multipart import End, Headers, MalformedError, Multipart, Piece
 
 log = logging.getLogger(__name__)
 

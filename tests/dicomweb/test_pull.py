@@ -1,6 +1,7 @@
 """Series are pulled by QIDO-RS and WADO-RS, whatever the server makes of it."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import date
 from io import BytesIO
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pydicom
 import pytest
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     MRImageStorage,
@@ -18,18 +20,19 @@ from pydicom.uid import (
 
 from node.audit import Auditor
 from node.dicomweb import client
-from node.dicomweb.multipart import put_together
 from node.errors import NotFetchedError, SourceError
 from node.fetch import Fetched, FoundSeries, FoundStudy, Query
 from node.fetch.web import WebSource
 from node.intake import Intake
-from node.ledger import Instance, open_ledger
+from node.ledger import FetchState, Instance, open_ledger
+from node.multipart import put_together
 from node.receive import start_receiver
 from node.settings import Settings
 from node.spool import Spool
 from tests.dicomweb.servers import Answer, Request, Told, json_answer
 from tests.e2e.conftest import Series
 from tests.e2e.peers import Orthanc, free_port, running_orthanc, storescu
+from tests.fetching import fetching
 
 NewSeries = Callable[..., Series]
 
@@ -483,7 +486,7 @@ class Broken:
             return Answer(404)
         if uid in self.contents:
             return multipart([self.contents[uid]])
-        if path.endswith("/instances"):
+        if path.endswith(("/instances", "/studies")):
             return self.index
         return self.breaks()
 
@@ -560,6 +563,72 @@ def test_a_server_that_does_not_answer_as_it_should_is_ill(
     with pytest.raises(SourceError, match=words) as caught:
         node_at(told.url).fetch(FoundSeries("1.2", "1.2.1"))
     assert not isinstance(caught.value, NotFetchedError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(400),
+        Answer(403),
+        Answer(406),
+        Answer(200, b"<html>", {"Content-Type": "text/html"}),
+        Answer(raw=lambda connection: None),
+    ],
+    ids=["400", "403", "406", "a page", "it hangs up"],
+)
+def test_a_series_that_it_does_not_give_is_no_illness_of_a_server_that_answers(
+    told: Told, node_at: Callable[..., Node], answer: Answer
+) -> None:
+    searched = json_answer("[]")
+    told.answer = lambda request: searched if "?" in request.path else answer
+    with pytest.raises(NotFetchedError, match="after 0 images"):
+        node_at(told.url).fetch(FoundSeries("1.2", "1.2.1"))
+
+
+def test_a_series_that_is_never_given_keeps_no_other_back_and_is_given_up(
+    told: Told, new_series: NewSeries, tmp_path: Path
+) -> None:
+    series = new_series(slices=3)
+    parts = multipart([content(file) for file in series.files])
+    forbidden = series_of("1.2", "1.2.1")
+    own = series_of(series.study, series.series)
+
+    def archive(request: Request) -> Answer:
+        path = urlsplit(request.path).path
+        if path.endswith(f"/studies/{series.study}/series"):
+            return Index(series=[own])(request)
+        if path.endswith("/studies/1.2/series"):
+            return Index(series=[forbidden])(request)
+        if path.endswith("/studies"):
+            return Index(study("1.2"), study(series.study))(request)
+        return parts if path.endswith(f"/series/{series.series}") else Answer(403)
+
+    told.answer = archive
+    with fetching(tmp_path / "home", url=told.url, poll_s=1, still_polls=0, max_attempts=2) as node:
+        for _ in range(8):
+            node.turns.take_one()
+            time.sleep(0.12)
+
+        assert node.count(series.series) == (1, 3)
+        [fetch] = node.ledger.find_fetches("1.2.1")
+        assert fetch.state is FetchState.FAILED
+        assert fetch.detail == f"{told.url}: it answers 403 Forbidden after 0 images"
+        state = node.ledger.source_state("pacs")
+        assert state is not None
+        assert (state.failures, state.failed, state.fetched) == (0, 1, 1)
+
+
+def test_images_that_the_node_does_not_take_are_not_missed(
+    told: Told, node_at: Callable[..., Node]
+) -> None:
+    def listed(uid: str, *sop_class: str) -> dict[str, object]:
+        told_class = {"00080016": element("UI", *sop_class)} if sop_class else {}
+        return {"00080018": element("UI", uid), **told_class}
+
+    told.answer = Index(
+        series=[listed("1.1", CTImageStorage), listed("1.2", MRImageStorage), listed("1.3")]
+    )
+    assert node_at(told.url).source.instances(FoundSeries("1", "1.2")) == {"1.1", "1.3"}
 
 
 def test_an_answer_without_any_part_gives_nothing(told: Told, node_at: Callable[..., Node]) -> None:

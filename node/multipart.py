@@ -1,16 +1,31 @@
-"""The body of a request of many parts, taken apart as it comes: pure, and within limits.
+"""Many objects in one body, put together and taken apart as it comes: pure, and within limits.
 
 A part is passed on in pieces as they come: nothing of it is held here but its headers, and at
 most as many bytes as could be the beginning of a delimiter.
 
+What comes by STOW-RS and what is pulled by WADO-RS is taken apart here alike. dicomweb-client
+has both ways, too: it reads an object by pydicom and writes it again, takes a body that was cut
+off for a whole one, has no bound on a part, and divides what it sends by a line that whoever
+writes text into an image knows beforehand.
+
 References
 ----------
-Multipart: RFC 2046, 5.1; multipart/related: RFC 2387; headers: RFC 5322, 2.2.
+Multipart: RFC 2046, 5.1; multipart/related: RFC 2387; headers: RFC 5322, 2.2; as DICOMweb has
+them: PS3.18, 8.7.3.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from email.message import Message
 from enum import Enum
+
+DICOM = "application/dicom"
+RELATED = "multipart/related"
+
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
+"""RFC 2046, 5.1.1, but for their length: of 70 at most; Orthanc's are of 73."""
 
 LONGEST_HEADERS = 16 * 1024
 """Of all headers of a part, bytes; and of what stands before the first part or behind the last."""
@@ -21,6 +36,50 @@ LONGEST_PADDING = 256
 
 class MalformedError(Exception):
     """A body that is not made of parts as it says, with what is wrong."""
+
+
+class UnclearError(Exception):
+    """A header that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class MediaType:
+    """A media type (RFC 9110, 8.3).
+
+    Parameters
+    ----------
+    name : str
+        In lower case, without parameters.
+    parameters : dict of str to str
+        By name in lower case.
+    """
+
+    name: str
+    parameters: dict[str, str]
+
+    @classmethod
+    def of(cls, value: str) -> "MediaType":
+        """Read one as a header has it.
+
+        Raises
+        ------
+        UnclearError
+            If it is none.
+        """
+        message = Message()
+        try:
+            message["Content-Type"] = value
+            pairs = message.get_params(failobj=[])
+            parameters = {str(name).lower(): str(text) for name, text in pairs[1:]}
+            return cls(str(pairs[0][0]).strip().lower(), parameters)
+        except Exception as error:  # the library says nowhere what it raises at bad ones
+            raise UnclearError("Content-Type cannot be understood") from error
+
+    @property
+    def boundary(self) -> str | None:
+        """What divides the parts of a body; None where it tells nothing that can."""
+        boundary = self.parameters.get("boundary", "")
+        return boundary if _BOUNDARY.fullmatch(boundary) else None
 
 
 @dataclass(frozen=True)
@@ -136,20 +195,33 @@ class Multipart:
         if self._outside > LONGEST_HEADERS:
             raise MalformedError(f"there is too much {self._at.value}")
 
+    def _find(self) -> tuple[int, bool]:
+        """Where a delimiter begins or may begin, and whether all of one is there.
+
+        A line that only begins like one is content: whoever writes an image may not know what
+        divides it from others.
+        """
+        start = 0
+        while (found := self._held.find(self._delimiter, start)) >= 0:
+            after = found + len(self._delimiter)
+            follows = bytes(self._held[after : after + 2])
+            if len(follows) < 2:
+                return found, False
+            if follows in (b"--", b"\r\n") or follows[:1] in (b" ", b"\t"):
+                return found, True
+            start = found + 1
+        return max(len(self._held) - len(self._delimiter) + 1, 0), False
+
     def _skip_preamble(self) -> bool:
-        found = self._held.find(self._delimiter)
-        if found < 0:
-            self._skip(max(len(self._held) - len(self._delimiter) + 1, 0))
-            return False
+        found, is_one = self._find()
         self._skip(found)
-        del self._held[: len(self._delimiter)]
-        self._at = _At.BOUNDARY
-        return True
+        if is_one:
+            del self._held[: len(self._delimiter)]
+            self._at = _At.BOUNDARY
+        return is_one
 
     def _pass_boundary(self) -> bool:
         """Tell the boundary before a part from the one behind the last."""
-        if len(self._held) < 2:
-            return False
         if self._held[:2] == b"--":
             del self._held[:2]
             self._at, self._outside = _At.EPILOGUE, 0
@@ -183,18 +255,16 @@ class Multipart:
 
     def _read_content(self) -> tuple[bytes, bool]:
         """What is there of a part, and whether that is its last."""
-        found = self._held.find(self._delimiter)
-        until = found if found >= 0 else len(self._held) - len(self._delimiter) + 1
-        if found < 0 and until <= self._lead:
+        found, is_one = self._find()
+        if not is_one and found <= self._lead:
             return b"", False
-        piece = bytes(memoryview(self._held)[self._lead : until])
+        piece = bytes(memoryview(self._held)[self._lead : found])
         self._lead = 0
-        if found < 0:
-            del self._held[:until]
-            return piece, False
-        del self._held[: found + len(self._delimiter)]
-        self._at = _At.BOUNDARY
-        return piece, True
+        del self._held[:found]
+        if is_one:
+            del self._held[: len(self._delimiter)]
+            self._at = _At.BOUNDARY
+        return piece, is_one
 
 
 def _parsed(text: bytes) -> Headers:
@@ -206,3 +276,66 @@ def _parsed(text: bytes) -> Headers:
             raise MalformedError("a line among the headers of a part is none")
         fields[name.strip().lower()] = value.strip()
     return Headers(fields)
+
+
+def put_together(contents: Sequence[bytes]) -> tuple[bytes, str]:
+    """Make one body of DICOM files.
+
+    Returns
+    -------
+    tuple
+        The body and its Content-Type. No text of an image can hold the line between the parts:
+        it is drawn anew each time.
+    """
+    boundary = secrets.token_hex(24)
+    body = []
+    for content in contents:
+        body += [f"--{boundary}\r\nContent-Type: {DICOM}\r\n\r\n".encode(), content, b"\r\n"]
+    body.append(f"--{boundary}--\r\n".encode())
+    return b"".join(body), f'{RELATED}; type="{DICOM}"; boundary={boundary}'
+
+
+def take_apart(pieces: Iterable[bytes], boundary: str, most: int) -> Iterator[bytes | None]:
+    """Read parts one by one: no more than one is ever in memory.
+
+    Parameters
+    ----------
+    pieces : iterable of bytes
+        A body as it comes; what stands behind its last part is not asked for.
+    boundary : str
+    most : int
+        Of a part, bytes.
+
+    Yields
+    ------
+    bytes or None
+        The content of each part; None for one that is larger.
+
+    Raises
+    ------
+    MalformedError
+        If it is not made of parts, or ends before its end: what came last is not whole.
+    """
+    multipart = Multipart(boundary)
+    part: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        for event in multipart.feed(piece):
+            if isinstance(event, Piece):
+                size += len(event.content)
+                part.append(event.content)
+                if size > most:
+                    part.clear()
+            elif isinstance(event, End):
+                yield _joined(part) if size <= most else None
+                size = 0
+        if multipart.is_whole:
+            return
+    multipart.end()
+
+
+def _joined(part: list[bytes]) -> bytes:
+    """A whole part; its pieces are held no longer."""
+    whole = b"".join(part)
+    part.clear()
+    return whole
