@@ -170,13 +170,13 @@ class Upload:
     """
 
     def __init__(self, body: bytes, timeout_s: float) -> None:
-        self._body = memoryview(body)
+        self._body = body
         self._timeout_s = timeout_s
 
     def __len__(self) -> int:
         return len(self._body)
 
-    def __iter__(self) -> Iterator[memoryview]:
+    def __iter__(self) -> Iterator[bytes]:
         began = time.monotonic()
         for at in range(0, len(self), _PIECE):
             if time.monotonic() - began > self._timeout_s + at / SLOWEST:

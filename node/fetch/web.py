@@ -5,6 +5,7 @@ References
 Search transaction: DICOM PS3.18, 10.6. Retrieve transaction: PS3.18, 10.4.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -16,10 +17,13 @@ from node.errors import ConfigError, NotFetchedError, NotStoredError, RefusedIns
 from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.intake import STORAGE_CLASSES, Batch, file_content, transfer_syntaxes
+from node.ledger import Way
 from node.part10 import Part10, take_apart
 from node.reading import Identity, check_command
 from node.settings import Settings, SourceSettings
 from node.spool import is_uid
+
+log = logging.getLogger(__name__)
 
 _LONGEST_SENDER = 16
 """Of an AE title, which stands where the name of a server does (PS3.5, 6.2)."""
@@ -53,6 +57,8 @@ class WebSource:
         self._timeout_s = settings.fetch.timeout_s
         self._max_mb = settings.dicom.max_instance_mb
 
+    way = Way.WADO_RS
+
     @property
     def peer(self) -> Peer:
         """Who it is."""
@@ -64,10 +70,17 @@ class WebSource:
     ) -> Iterator[FoundSeries]:
         """Ask for studies, then for the series of each: see `Source.find`."""
         with self._asking() as web:
-            for study in list(web.studies(_wanted(query), _STUDY_FIELDS)):
+            studies = list(web.studies(_wanted(query), _STUDY_FIELDS))
+            asked = [study for study in studies if _is_asked_for(study, query)]
+            if odd := len(studies) - len(asked):
+                log.warning(
+                    "%s: %d of %d studies that it answers have no UID or were not asked for",
+                    self._source.where,
+                    odd,
+                    len(studies),
+                )
+            for study in asked:
                 uid = study.text("StudyInstanceUID")
-                if not is_uid(uid) or query.study_instance_uid not in (None, uid):
-                    continue
                 told = FoundStudy(uid, as_count(study.text("NumberOfStudyRelatedInstances")))
                 if not is_settled(told):
                     for series in web.series(uid, {"Modality": query.modality}, _SERIES_FIELDS):
@@ -161,6 +174,11 @@ def _wanted(query: Query) -> dict[str, str]:
     if query.first is not None and query.last is not None:
         wanted["StudyDate"] = f"{query.first:%Y%m%d}-{query.last:%Y%m%d}"
     return wanted
+
+
+def _is_asked_for(study: Match, query: Query) -> bool:
+    told = ("StudyInstanceUID", "StudyDate", "AccessionNumber")
+    return query.is_answered_by(*map(study.text, told))
 
 
 def _found(study: Match, series: Match) -> FoundSeries:

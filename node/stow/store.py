@@ -16,6 +16,7 @@ from node.audit import Peer
 from node.dicom import Status
 from node.errors import NotStoredError, RefusedInstance
 from node.intake import STORAGE_CLASSES, Batch, Intake, file_content
+from node.ledger import Way
 from node.listener import Memory
 from node.multipart import End, Headers, MalformedError, Multipart, Piece
 from node.part10 import Part10, take_apart
@@ -131,7 +132,7 @@ class Store:
         self._desk = desk
         self._sender = sender
         self._study = study
-        self._batch: Batch = desk.intake.batch(sender)
+        self._batch: Batch = desk.intake.batch(sender, Way.STOW_RS)
 
     async def run(self, body: AsyncIterator[bytes], boundary: str | None) -> Answer:
         """Take what a request brings.

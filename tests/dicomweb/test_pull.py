@@ -24,7 +24,7 @@ from node.errors import NotFetchedError, SourceError
 from node.fetch import Fetched, FoundSeries, FoundStudy, Query
 from node.fetch.web import WebSource
 from node.intake import Intake
-from node.ledger import FetchState, Instance, open_ledger
+from node.ledger import FetchState, Instance, Way, open_ledger
 from node.multipart import put_together
 from node.receive import start_receiver
 from node.settings import Settings
@@ -56,7 +56,7 @@ class Node:
         return list(self.source.find(query, **more))  # type: ignore[arg-type]
 
     def fetch(self, found: FoundSeries) -> Fetched:
-        batch = self.intake.batch(self.source.peer)
+        batch = self.intake.batch(self.source.peer, self.source.way)
         try:
             return self.source.fetch(found, batch, lambda _: None)
         finally:
@@ -173,6 +173,8 @@ def test_a_series_is_the_same_whether_it_is_pulled_or_sent(
     assert len(digests[0]) == len(series.files)
     assert digests[0] == digests[1]
     assert {i.sender for i in puller.held(series.series)} == {"web-archive-of-o"}
+    ways = [{arrival.way for arrival in n.ledger.arrivals(0, [], 100)} for n in (puller, sent_to)]
+    assert ways == [{Way.WADO_RS}, {Way.C_STORE}]
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, DeflatedExplicitVRLittleEndian])
@@ -340,11 +342,26 @@ def test_a_study_that_has_no_uid_is_passed_over(
     assert all("/series" not in r.path or "/studies/1.2/" in r.path for r in told.got)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(study_instance_uid="1.2"),
+        Query(accession_number="A1"),
+        Query(first=date(2026, 1, 1), last=date(2026, 1, 2)),
+    ],
+)
 def test_a_study_that_was_not_asked_for_is_passed_over(
-    told: Told, node_at: Callable[..., Node]
+    told: Told, node_at: Callable[..., Node], query: Query, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told.answer = Index(study("1.3"), series=[series_of("1.3", "1.3.1")])
-    assert node_at(told.url).find(Query(study_instance_uid="1.2")) == []
+    """Of a server that does not know the key that it is asked by, it is all that it has."""
+    other = study("1.3") | {
+        "00080020": element("DA", "20260103"),
+        "00080050": element("SH", "A2"),
+    }
+    told.answer = Index(other, series=[series_of("1.3", "1.3.1")])
+    assert node_at(told.url).find(query) == []
+    assert "1 of 1 studies that it answers have no UID or were not asked for" in caplog.text
+    assert not any("/series" in request.path for request in told.got)
 
 
 def test_a_search_that_breaks_off_is_told_of_after_what_it_gave(
@@ -673,7 +690,7 @@ def test_who_fetches_may_end_it(
         if given == 2:
             raise Stopped
 
-    batch = node.intake.batch(node.source.peer)
+    batch = node.intake.batch(node.source.peer, node.source.way)
     with pytest.raises(Stopped):
         node.source.fetch(found(series), batch, progress)
     batch.end()
