@@ -299,6 +299,20 @@ def test_an_answer_that_drips_is_left(told: Told, monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("drop", [b"H", b"X-Y: z\r\n"])
+def test_an_answer_whose_head_drips_is_left(told: Told, drop: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(80):
+            connection.sendall(drop)
+            time.sleep(0.05)
+
+    told.answer = lambda _: Answer(raw=drip)
+    began = time.monotonic()
+    assert str(complaint(at(told.url), 0.5)) == "no answer within 0.5 s"
+    assert time.monotonic() - began < 3
+
+
 def test_an_answer_that_never_comes_is_not_waited_for(told: Told) -> None:
     told.answer = lambda _: Answer(raw=lambda connection: time.sleep(1))
     assert str(complaint(at(told.url), 0.2)) == "no answer within 0.2 s"
