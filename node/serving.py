@@ -2,7 +2,7 @@
 
 What uvicorn leaves open is closed here:
 
-- who connects and asks for nothing, or does not listen to its answer, would stay for ever
+- who connects and asks for nothing, or for half of it, or does not listen, would stay for ever
 - a TLS handshake would have a minute
 - what is no HTTP, behind the head of a request, would leave a trace in the log
 - what it says of a visitor it would say as often as the visitor has it do so
@@ -29,14 +29,17 @@ log = logging.getLogger(__name__)
 
 
 class Connection(H11Protocol):
-    """A connection with a deadline for the head of each request, and for its reader.
+    """A connection with a deadline for each request, and for who reads its answer.
 
     The first one holds too for the rest of a body that was answered already: who sends all of
     it before it listens hears why it was refused, and who sends without end does not stay.
     """
 
     longest_s: ClassVar[float] = HANDSHAKE_S
-    """For the head of a request; and between two looks at what is read of an answer."""
+    """For a request; and between two looks at what is read of an answer."""
+
+    is_patient: ClassVar[bool] = False
+    """Whether the application looks itself how a body comes: then for the head alone."""
 
     _asking: asyncio.TimerHandle | None = None
     _listening: asyncio.TimerHandle | None = None
@@ -47,13 +50,14 @@ class Connection(H11Protocol):
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        """Go on waiting until the head of a request is there."""
+        """Go on waiting until a request is there."""
         try:
             super().data_received(data)
         except LocalProtocolError:  # what is no HTTP came behind an answer: nobody is to hear
             self.transport.abort()
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        is_under_way = self.cycle is not None and not self.cycle.response_complete
+        if is_under_way and (self.is_patient or not self.cycle.more_body):
             self._wait_no_more()
         elif self._asking is None:
             self._wait()

@@ -76,6 +76,7 @@ def _connection(settings: Settings) -> type[Connection]:
         """A connection that counts."""
 
         longest_s = min(HANDSHAKE_S, settings.dicom.idle_s)
+        is_patient = True
         address = ""
 
         def connection_made(self, transport: Any) -> None:

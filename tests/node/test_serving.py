@@ -100,10 +100,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Serve, st
 
 def test_who_does_not_ask_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving.Connection, "longest_s", 0.3)
-    with page(tmp_path) as address, connected(address) as silent, connected(address) as slow:
+    head = b"POST /login HTTP/1.1\r\nHost: localhost\r\n"
+    with (
+        page(tmp_path) as address,
+        connected(address) as silent,
+        connected(address) as slow,
+        connected(address) as half,
+    ):
         begun = time.monotonic()
-        slow.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-")
-        assert heard(silent) == b""
+        slow.sendall(head + b"X-")
+        half.sendall(
+            head + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\nn"
+        )
+        assert heard(silent) == heard(half) == b""
         with suppress(OSError):
             while time.monotonic() - begun < 3:
                 slow.sendall(b"a")
@@ -159,7 +168,7 @@ def test_who_reads_slowly_gets_all_of_it() -> None:
     with answering(SIZE, longest=0.1) as slow:
         begun = time.monotonic()
         assert read(slow, 0.002) > SIZE
-        assert time.monotonic() - begun > 0.5
+        assert time.monotonic() - begun > 2 * 0.1
 
 
 def test_a_tls_handshake_has_no_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
