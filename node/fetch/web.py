@@ -6,7 +6,7 @@ Search transaction: DICOM PS3.18, 10.6. Retrieve transaction: PS3.18, 10.4.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -70,7 +70,8 @@ class WebSource:
     ) -> Iterator[FoundSeries]:
         """Ask for studies, then for the series of each: see `Source.find`."""
         with self._asking() as web:
-            studies = list(web.studies(_wanted(query), _STUDY_FIELDS))
+            # Of what may be much, no more is held than is told.
+            studies = [_told(study) for study in web.studies(_wanted(query), _STUDY_FIELDS)]
             asked = [study for study in studies if _is_asked_for(study, query)]
             if odd := len(studies) - len(asked):
                 log.warning(
@@ -80,8 +81,8 @@ class WebSource:
                     len(studies),
                 )
             for study in asked:
-                uid = study.text("StudyInstanceUID")
-                told = FoundStudy(uid, as_count(study.text("NumberOfStudyRelatedInstances")))
+                uid = study["StudyInstanceUID"]
+                told = FoundStudy(uid, as_count(study["NumberOfStudyRelatedInstances"]))
                 if not is_settled(told):
                     for series in web.series(uid, {"Modality": query.modality}, _SERIES_FIELDS):
                         yield _found(study, series)
@@ -176,23 +177,29 @@ def _wanted(query: Query) -> dict[str, str]:
     return wanted
 
 
-def _is_asked_for(study: Match, query: Query) -> bool:
-    told = ("StudyInstanceUID", "StudyDate", "AccessionNumber")
-    return query.is_answered_by(*map(study.text, told))
+def _told(study: Match) -> dict[str, str]:
+    keywords = ("StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", *_STUDY_FIELDS)
+    return {keyword: study.text(keyword) for keyword in keywords}
 
 
-def _found(study: Match, series: Match) -> FoundSeries:
+def _is_asked_for(study: Mapping[str, str], query: Query) -> bool:
+    return query.is_answered_by(
+        study["StudyInstanceUID"], study["StudyDate"], study["AccessionNumber"]
+    )
+
+
+def _found(study: Mapping[str, str], series: Match) -> FoundSeries:
     return FoundSeries(
-        series.text("StudyInstanceUID") or study.text("StudyInstanceUID"),
+        series.text("StudyInstanceUID") or study["StudyInstanceUID"],
         series.text("SeriesInstanceUID"),
         series.text("Modality"),
         series.text("SeriesDescription"),
-        study.text("StudyDescription"),
+        study["StudyDescription"],
         series.text("ProtocolName"),
         series.text("BodyPartExamined"),
-        study.text("StudyDate"),
-        study.text("StudyTime"),
-        study.text("AccessionNumber"),
+        study["StudyDate"],
+        study["StudyTime"],
+        study["AccessionNumber"],
         as_count(series.text("NumberOfSeriesRelatedInstances")),
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import date
 from io import BytesIO
@@ -293,6 +294,29 @@ def test_a_server_that_never_ends_is_left(
     )
     with pytest.raises(SourceError, match="its search finds more than 500"):
         node_at(told.url).find(Query())
+
+
+def test_no_more_of_many_studies_is_held_than_is_needed(
+    told: Told, node_at: Callable[..., Node]
+) -> None:
+    much = {"00102000": element("LO", "x" * 50_000)}
+    studies = [study(f"1.2.{n}") | much for n in range(300)]
+    held: list[int] = []
+
+    def stingy(request: Request) -> Answer:
+        first = int(parse_qs(urlsplit(request.path).query).get("offset", ["0"])[0])
+        return json_answer(json.dumps(studies[first : first + 100]))
+
+    def is_settled(_: FoundStudy) -> bool:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return True
+
+    told.answer = stingy
+    tracemalloc.start()
+    node_at(told.url).find(Query(), is_settled=is_settled)
+    tracemalloc.stop()
+    assert len(held) == 300
+    assert held[-1] < 5_000_000
 
 
 @pytest.mark.parametrize(
