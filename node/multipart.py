@@ -27,6 +27,9 @@ RELATED = "multipart/related"
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
 """RFC 2046, 5.1.1, but for their length: of 70 at most; Orthanc's are of 73."""
 
+LONGEST_TYPE = 1024
+"""Of a media type with its parameters: one of 16 kB of semicolons is read in 24 ms."""
+
 LONGEST_HEADERS = 16 * 1024
 """Of all headers of a part, bytes; and of what stands before the first part or behind the last."""
 
@@ -64,8 +67,10 @@ class MediaType:
         Raises
         ------
         UnclearError
-            If it is none.
+            If it is none, or too long to be looked at.
         """
+        if len(value) > LONGEST_TYPE:
+            raise UnclearError(f"Content-Type has more than {LONGEST_TYPE} characters")
         message = Message()
         try:
             message["Content-Type"] = value

@@ -210,6 +210,11 @@ def test_a_media_type_is_read(content_type: str, kind: str, boundary: str | None
     assert (found.name, found.boundary) == (kind, boundary)
 
 
+def test_a_media_type_that_takes_long_to_read_is_not_read() -> None:
+    with pytest.raises(UnclearError, match="more than 1024 characters"):
+        MediaType.of(RELATED + ";" * 16_000)
+
+
 @given(st.text(max_size=60))
 def test_any_media_type_is_read_or_told_of(parameters: str) -> None:
     try:
