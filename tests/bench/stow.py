@@ -52,7 +52,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
         yield Row(
             IN,
             ours,
-            [Comparison(peer, 0.5), Comparison(by_store, 0.7)],
+            [Comparison(peer, 0.5), Comparison(by_store)],
             note="each image is on the disk and in the ledger before the next one, as by C-STORE; "
             "the sender is requests, by C-STORE DCMTK's storescu",
         )
