@@ -206,9 +206,9 @@ def _found(study: Mapping[str, str], series: Match) -> FoundSeries:
 
 def _instances(web: Web, found: FoundSeries) -> frozenset[str] | None:
     matches = web.instances(found.study_instance_uid, found.series_instance_uid)
-    taken = (match for match in matches if match.text("SOPClassUID") in ("", *STORAGE_CLASSES))
-    uids = frozenset(match.text("SOPInstanceUID") for match in taken)
-    return uids if uids and all(map(is_uid, uids)) else None
+    told = [(match.text("SOPInstanceUID"), match.text("SOPClassUID")) for match in matches]
+    uids = frozenset(uid for uid, sop_class in told if sop_class in ("", *STORAGE_CLASSES))
+    return uids if told and all(map(is_uid, uids)) else None
 
 
 def _is_well(web: Web) -> bool:
