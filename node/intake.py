@@ -26,7 +26,7 @@ from node.allowance import Allowance
 from node.audit import Action, Alert, Auditor, EventOutcome, Peer, Tally
 from node.dicom import IMPLEMENTATION_CLASS_UID, as_ui
 from node.errors import NotStoredError, RefusedInstance, SpoolError
-from node.ledger import Instance, Ledger, Outcome, Stored, patiently
+from node.ledger import Instance, Ledger, Outcome, Stored, Way, patiently
 from node.listener import printable
 from node.logs import about
 from node.reading import Identity, read_identity
@@ -81,9 +81,9 @@ class Intake:
         self._said = Seldom()
         self._quarantine = Allowance(spool.quarantined, settings.dicom.max_quarantine_gb * 1024**3)
 
-    def batch(self, sender: Peer) -> "Batch":
+    def batch(self, sender: Peer, way: Way) -> "Batch":
         """Begin to take what a sender brings in one go."""
-        return Batch(self, sender)
+        return Batch(self, sender, way)
 
     def check_room(self) -> None:
         """See that the disk has room for more.
@@ -110,7 +110,7 @@ class Intake:
             log.error("instances are not taken: %s", why)
         return NotStoredError(why)
 
-    def keep(self, instance: Instance, content: bytes) -> Stored:
+    def keep(self, instance: Instance, content: bytes, way: Way) -> Stored:
         """Put an instance on the disk and into the ledger.
 
         Raises
@@ -120,7 +120,8 @@ class Intake:
         """
         try:
             self._write(instance, content)
-            stored = enter(instance, self.spool, self.ledger, self.settings.assemble.quiet_s)
+            quiet_s = self.settings.assemble.quiet_s
+            stored = enter(instance, self.spool, self.ledger, quiet_s, way)
             # Retention may have removed just this content of an earlier revision meanwhile;
             # from now on it does not: the ledger knows that the file is needed.
             is_needed = stored.current is None
@@ -192,11 +193,14 @@ class Batch:
     intake : Intake
     sender : Peer
         Who brings them.
+    way : Way
+        How.
     """
 
-    def __init__(self, intake: Intake, sender: Peer) -> None:
+    def __init__(self, intake: Intake, sender: Peer, way: Way) -> None:
         self._intake = intake
         self._sender = sender
+        self._way = way
         self._tally = Tally()
         # revisions that slices came for -> one of these, and how many
         self._touched: dict[int, tuple[Instance, int]] = {}
@@ -238,7 +242,7 @@ class Batch:
         )
         with about(instance):
             try:
-                stored = intake.keep(instance, content)
+                stored = intake.keep(instance, content, self._way)
             except NotStoredError:
                 self._count(identity, Action.CREATE, EventOutcome.MINOR_FAILURE)
                 raise
@@ -275,7 +279,9 @@ class Batch:
             self._tally = Tally()
 
 
-def enter(instance: Instance, spool: Spool, ledger: Ledger, quiet_s: float) -> Stored:
+def enter(
+    instance: Instance, spool: Spool, ledger: Ledger, quiet_s: float, way: Way | None = None
+) -> Stored:
     """Enter an instance into the ledger that lies in the spool.
 
     Where another content of its UID counts, the two files are compared: the same image in
@@ -287,12 +293,13 @@ def enter(instance: Instance, spool: Spool, ledger: Ledger, quiet_s: float) -> S
     spool : Spool
     ledger : Ledger
     quiet_s : float
-        As `Ledger.store` takes it.
+    way : Way, optional
+        As `Ledger.store` takes them.
     """
     replaced: str | None = None
     while True:
         may_replace = replaced
-        stored = patiently(lambda: ledger.store(instance, quiet_s, may_replace))  # noqa: B023
+        stored = patiently(lambda: ledger.store(instance, quiet_s, may_replace, way))  # noqa: B023
         current = stored.current
         if stored.outcome is not Outcome.UNLIKE or current is None:
             return stored

@@ -24,7 +24,7 @@ from node.commit import PUSH_MODEL, TRANSFER_SYNTAXES, Answering, handle_report
 from node.dicom import Status, send_without_delay
 from node.errors import NotStoredError, RefusedInstance
 from node.intake import STORAGE_CLASSES, Batch, Intake, file_content, transfer_syntaxes
-from node.ledger import Ledger
+from node.ledger import Ledger, Way
 from node.listener import Cut, NodePort
 from node.port import cannot_listen
 from node.reading import Identity, check_command
@@ -151,8 +151,17 @@ class Receiver:
         with self._lock:
             batch = self._batches.get(id(event.assoc))
             if batch is None:
-                batch = self._batches[id(event.assoc)] = self.intake.batch(_peer(event))
+                batch = self._batches[id(event.assoc)] = self.intake.batch(
+                    _peer(event), self._way(event)
+                )
         return batch
+
+    def _way(self, event: evt.Event) -> Way:
+        """How it comes: the node may have asked for it, by C-MOVE (PS3.7, 9.1.1.1.6)."""
+        request: Any = event.request
+        originator = request.MoveOriginatorApplicationEntityTitle
+        is_fetched = (originator or "").strip() == self.settings.dicom.ae_title
+        return Way.C_MOVE if is_fetched else Way.C_STORE
 
     def _too_large(self) -> str:
         limits = self.settings.dicom

@@ -107,9 +107,10 @@ class Fetching:
 @contextmanager
 def fetching(
     home: Path,
-    title: str,
-    port: int,
+    title: str = "",
+    port: int = 0,
     *,
+    url: str | None = None,
     retrieve: str = "get",
     node_port: int | None = None,
     timeout_s: float = 10,
@@ -127,6 +128,8 @@ def fetching(
         AE title of the source.
     port : int
         Where it listens.
+    url : str, optional
+        Or where its DICOMweb begins.
     retrieve : str
     node_port : int, optional
         Where the node is to listen.
@@ -137,11 +140,13 @@ def fetching(
     **keys
         Further ones of ``[[sources]]``.
     """
-    address = {"name": "pacs", "ae_title": title, "host": "127.0.0.1", "port": port}
+    address: dict[str, Any] = {"url": url}
+    if url is None:
+        address = {"ae_title": title, "host": "127.0.0.1", "port": port, "retrieve": retrieve}
     settings = Settings(
         home=home,
         dicom={"port": node_port or free_port(), "min_free_gb": 0},
-        sources=({**address, "retrieve": retrieve, **keys},),
+        sources=({"name": "pacs", **address, **keys},),
         assemble={"quiet_s": quiet_s, "grace_s": 0},
         fetch={
             "timeout_s": timeout_s,

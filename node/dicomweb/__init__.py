@@ -2,7 +2,6 @@
 
 errors.py      what goes wrong, and what to do about it
 session.py     requests: TLS, who the node is, no redirects, bounds on every answer
-multipart.py   many objects in one body, put together and taken apart
 answer.py      what a server says: matches of a search, what it has stored
 client.py      the services
 

@@ -9,8 +9,16 @@ from dicomweb_client.web import DICOMwebClient
 
 from node.dicomweb.answer import Match, StoreAnswer, read_store_answer
 from node.dicomweb.errors import DICOMwebError, complaint
-from node.dicomweb.multipart import DICOM, kind_and_boundary, put_together, take_apart
-from node.dicomweb.session import open_session
+from node.dicomweb.session import Upload, open_session
+from node.multipart import (
+    DICOM,
+    RELATED,
+    MalformedError,
+    MediaType,
+    UnclearError,
+    put_together,
+    take_apart,
+)
 from node.settings import Called
 
 PAGE = 100
@@ -123,7 +131,7 @@ class Web:
         DICOMwebError
             If it does not answer, or not to the end.
         """
-        accept = f'multipart/related; type="{DICOM}"; transfer-syntax=*'
+        accept = f'{RELATED}; type="{DICOM}"; transfer-syntax=*'
         url = f"{self._url}/studies/{study}/series/{series}"
         if instance is not None:
             url = f"{url}/instances/{instance}"
@@ -133,12 +141,7 @@ class Web:
         ):
             if response.status_code == requests.codes.no_content:
                 return
-            kind, boundary = kind_and_boundary(response.headers.get("Content-Type", ""))
-            if kind != "multipart/related" or boundary is None:
-                raise DICOMwebError(
-                    "its answer to WADO-RS is not multipart/related",
-                    "is the path of url that of DICOMweb?",
-                )
+            boundary = _boundary(response.headers.get("Content-Type", ""))
             yield from take_apart(response.iter_content(None), boundary, most)
 
     def store(self, contents: Sequence[bytes]) -> StoreAnswer:
@@ -157,7 +160,8 @@ class Web:
         body, content_type = put_together(contents)
         headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
         with self._telling():
-            response = self._session.post(f"{self._url}/studies", data=body, headers=headers)
+            sent = Upload(body, self._timeout_s)
+            response = self._session.post(f"{self._url}/studies", data=sent, headers=headers)
         return read_store_answer(response.status_code, response.content)
 
     def _pages(
@@ -202,10 +206,25 @@ class Web:
             yield
         except (requests.exceptions.InvalidJSONError, RecursionError):
             raise _no_json() from None
+        except MalformedError as error:
+            raise DICOMwebError(f"its answer cannot be taken apart: {error}") from None
         except (requests.RequestException, OSError) as error:
             raise complaint(error, self._timeout_s) from None
         except ValueError:  # a number without end is no JSON to Python
             raise _no_json() from None
+
+
+def _boundary(content_type: str) -> str:
+    """What divides the parts of an answer to WADO-RS."""
+    try:
+        kind = MediaType.of(content_type)
+        if kind.name == RELATED and kind.boundary is not None:
+            return kind.boundary
+    except UnclearError:
+        pass
+    raise DICOMwebError(
+        f"its answer to WADO-RS is not {RELATED}", "is the path of url that of DICOMweb?"
+    )
 
 
 def _check(found: Any) -> Iterable[Any]:

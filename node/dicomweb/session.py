@@ -6,6 +6,10 @@ followed, kept in a cookie, decompressed or taken from the environment, and ever
 bounded in length and in time.
 """
 
+import http.client
+import io
+import math
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -17,6 +21,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from requests.models import PreparedRequest
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from node.dicomweb.errors import DICOMwebError, refusal
 from node.settings import Called
@@ -27,7 +33,7 @@ LONGEST_ANSWER = 8 * 1024**2
 """Of an answer that is held in memory as a whole, bytes."""
 
 SLOWEST = 16 * 1024
-"""An answer that comes more slowly on the whole is given up, bytes a second."""
+"""What comes or goes more slowly on the whole is given up, bytes a second."""
 
 _PIECE = 256 * 1024
 
@@ -110,6 +116,56 @@ class _Bearer(AuthBase):
         return request
 
 
+class _Arriving(io.RawIOBase):
+    """What a socket receives; `until` bounds how long its reader waits for more."""
+
+    until = math.inf
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        """As a file that is read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Receive some; TimeoutError if it is too late."""
+        if time.monotonic() > self.until:
+            raise TimeoutError
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose head has so long as one wait of its socket, though it comes in drips."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+        super().__init__(sock, *arguments, **named)
+        self._arriving = _Arriving(sock.makefile("rb", buffering=0))
+        self._arriving.until = time.monotonic() + (sock.gettimeout() or math.inf)
+        self.fp.close()
+        self.fp = io.BufferedReader(self._arriving)
+
+    def begin(self) -> None:
+        """Read the head."""
+        super().begin()
+        self._arriving.until = math.inf
+
+
+class _Pool(HTTPConnectionPool):
+    class ConnectionCls(HTTPConnection):
+        response_class = _Response
+
+
+class _TLSPool(HTTPSConnectionPool):
+    class ConnectionCls(HTTPSConnection):
+        response_class = _Response
+
+
 class _Adapter(HTTPAdapter):
     """Sends requests; gives answers of success alone, and those with bounds."""
 
@@ -125,6 +181,7 @@ class _Adapter(HTTPAdapter):
             named["ssl_context"] = self._context
             named["assert_hostname"] = None if self._check_host else False
         super().init_poolmanager(*arguments, **named)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
 
     def cert_verify(self, conn: Any, _url: str, _verify: Any, _cert: Any) -> None:
         """Trust what the context trusts, and not requests' own collection besides."""
@@ -156,6 +213,32 @@ class _Adapter(HTTPAdapter):
             response.raw.close()
             raise DICOMwebError("it compresses its answer, and was not asked to")
         return response
+
+
+class Upload:
+    """A body that a server is given piece by piece, with a bound on how long it takes.
+
+    In one piece, `timeout_s` would be for all of it, however large it is and slow its line.
+
+    Parameters
+    ----------
+    body : bytes
+    timeout_s : float
+    """
+
+    def __init__(self, body: bytes, timeout_s: float) -> None:
+        self._body = body
+        self._timeout_s = timeout_s
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        began = time.monotonic()
+        for at in range(0, len(self), _PIECE):
+            if time.monotonic() - began > self._timeout_s + at / SLOWEST:
+                raise DICOMwebError(f"it takes less than {SLOWEST // 1024} kB a second")
+            yield self._body[at : at + _PIECE]
 
 
 class _Body:

@@ -35,6 +35,7 @@ from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.headers import text
 from node.intake import STORAGE_CLASSES, Batch, transfer_syntaxes
+from node.ledger import Way
 from node.settings import Retrieve, Settings, SourceSettings
 from node.spool import is_uid
 from node.tls import client_context
@@ -106,6 +107,8 @@ class PacsSource:
         assert source.host is not None
         assert source.port is not None
         self._title, self._host, self._port = source.ae_title, source.host, source.port
+
+    way = Way.C_GET
 
     @property
     def peer(self) -> Peer:
@@ -410,15 +413,8 @@ def _question(level: str, **given: str) -> Dataset:
 
 def is_asked_for(answer: Dataset, query: Query) -> bool:
     """Whether a study is one that was asked for, and has a UID."""
-    uid, day = text(answer, "StudyInstanceUID"), text(answer, "StudyDate")
-    number = text(answer, "AccessionNumber")
-    if not is_uid(uid) or query.study_instance_uid not in (None, uid):
-        return False
-    if query.accession_number and number not in ("", query.accession_number):
-        return False
-    if query.first is None or query.last is None or not day:
-        return True
-    return f"{query.first:%Y%m%d}" <= day.replace(".", "") <= f"{query.last:%Y%m%d}"
+    told = ("StudyInstanceUID", "StudyDate", "AccessionNumber")
+    return query.is_answered_by(*(text(answer, keyword) for keyword in told))
 
 
 def _number(status: Dataset, what: str) -> int:

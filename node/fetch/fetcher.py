@@ -311,7 +311,7 @@ class Fetcher:
             given = max(number, given)
             progress(given)
 
-        batch = self._intake.batch(self._source.peer)
+        batch = self._intake.batch(self._source.peer, self._source.way)
         try:
             fetched = self._source.fetch(found, batch, came)
         finally:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from node.audit import Peer
 from node.intake import Batch
+from node.ledger import Way
+from node.spool import is_uid
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Query:
             "ModalitiesInStudy": self.modality,
         }
         return {keyword: value for keyword, value in keys.items() if value}
+
+    def is_answered_by(self, study: str, day: str, accession_number: str) -> bool:
+        """Whether a study was asked for, and has a UID; what is not told of it is empty."""
+        if not is_uid(study) or self.study_instance_uid not in (None, study):
+            return False
+        if self.accession_number and accession_number not in ("", self.accession_number):
+            return False
+        if self.first is None or self.last is None or not day:
+            return True
+        return f"{self.first:%Y%m%d}" <= day.replace(".", "") <= f"{self.last:%Y%m%d}"
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,10 @@ class Source(Protocol):
     @property
     def peer(self) -> Peer:
         """Who it is, for the audit trail and as the sender of what it gives."""
+
+    @property
+    def way(self) -> Way:
+        """How what it gives over the connection that asks comes in."""
 
     def find(
         self, query: Query, is_settled: Callable[[FoundStudy], bool] = nothing_is_settled

@@ -5,7 +5,8 @@ References
 Search transaction: DICOM PS3.18, 10.6. Retrieve transaction: PS3.18, 10.4.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -16,10 +17,13 @@ from node.errors import ConfigError, NotFetchedError, NotStoredError, RefusedIns
 from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.intake import STORAGE_CLASSES, Batch, file_content, transfer_syntaxes
+from node.ledger import Way
 from node.part10 import Part10, take_apart
 from node.reading import Identity, check_command
 from node.settings import Settings, SourceSettings
 from node.spool import is_uid
+
+log = logging.getLogger(__name__)
 
 _LONGEST_SENDER = 16
 """Of an AE title, which stands where the name of a server does (PS3.5, 6.2)."""
@@ -53,6 +57,8 @@ class WebSource:
         self._timeout_s = settings.fetch.timeout_s
         self._max_mb = settings.dicom.max_instance_mb
 
+    way = Way.WADO_RS
+
     @property
     def peer(self) -> Peer:
         """Who it is."""
@@ -64,11 +70,19 @@ class WebSource:
     ) -> Iterator[FoundSeries]:
         """Ask for studies, then for the series of each: see `Source.find`."""
         with self._asking() as web:
-            for study in list(web.studies(_wanted(query), _STUDY_FIELDS)):
-                uid = study.text("StudyInstanceUID")
-                if not is_uid(uid) or query.study_instance_uid not in (None, uid):
-                    continue
-                told = FoundStudy(uid, as_count(study.text("NumberOfStudyRelatedInstances")))
+            # Of what may be much, no more is held than is told.
+            studies = [_told(study) for study in web.studies(_wanted(query), _STUDY_FIELDS)]
+            asked = [study for study in studies if _is_asked_for(study, query)]
+            if odd := len(studies) - len(asked):
+                log.warning(
+                    "%s: %d of %d studies that it answers have no UID or were not asked for",
+                    self._source.where,
+                    odd,
+                    len(studies),
+                )
+            for study in asked:
+                uid = study["StudyInstanceUID"]
+                told = FoundStudy(uid, as_count(study["NumberOfStudyRelatedInstances"]))
                 if not is_settled(told):
                     for series in web.series(uid, {"Modality": query.modality}, _SERIES_FIELDS):
                         yield _found(study, series)
@@ -83,7 +97,8 @@ class WebSource:
         """Retrieve a series, and take each instance as it comes: see `Source.fetch`.
 
         A server that breaks off, or cannot give the whole, is asked for what is left, one by
-        one: an instance that it has lost keeps no other back.
+        one: an instance that it has lost keeps no other back. Where it has given nothing, it is
+        ill if it answers no search either; else it is this series that it does not give.
         """
         _check(found)
         taking = _Taking(found, batch, self._max_mb, progress)
@@ -93,7 +108,7 @@ class WebSource:
             except DICOMwebError as error:
                 if error.status in _GONE:
                     raise self._not_fetched(error, taking) from error
-                if not taking.given and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+                if not taking.given and not _is_well(web):
                     raise
                 self._retrieve_one_by_one(web, found, taking, error)
         return Fetched(taking.given, taking.failed, taking.remarks)
@@ -162,26 +177,46 @@ def _wanted(query: Query) -> dict[str, str]:
     return wanted
 
 
-def _found(study: Match, series: Match) -> FoundSeries:
+def _told(study: Match) -> dict[str, str]:
+    keywords = ("StudyInstanceUID", "StudyDate", "StudyTime", "AccessionNumber", *_STUDY_FIELDS)
+    return {keyword: study.text(keyword) for keyword in keywords}
+
+
+def _is_asked_for(study: Mapping[str, str], query: Query) -> bool:
+    return query.is_answered_by(
+        study["StudyInstanceUID"], study["StudyDate"], study["AccessionNumber"]
+    )
+
+
+def _found(study: Mapping[str, str], series: Match) -> FoundSeries:
     return FoundSeries(
-        series.text("StudyInstanceUID") or study.text("StudyInstanceUID"),
+        series.text("StudyInstanceUID") or study["StudyInstanceUID"],
         series.text("SeriesInstanceUID"),
         series.text("Modality"),
         series.text("SeriesDescription"),
-        study.text("StudyDescription"),
+        study["StudyDescription"],
         series.text("ProtocolName"),
         series.text("BodyPartExamined"),
-        study.text("StudyDate"),
-        study.text("StudyTime"),
-        study.text("AccessionNumber"),
+        study["StudyDate"],
+        study["StudyTime"],
+        study["AccessionNumber"],
         as_count(series.text("NumberOfSeriesRelatedInstances")),
     )
 
 
 def _instances(web: Web, found: FoundSeries) -> frozenset[str] | None:
     matches = web.instances(found.study_instance_uid, found.series_instance_uid)
-    uids = frozenset(match.text("SOPInstanceUID") for match in matches)
-    return uids if uids and all(map(is_uid, uids)) else None
+    told = [(match.text("SOPInstanceUID"), match.text("SOPClassUID")) for match in matches]
+    uids = frozenset(uid for uid, sop_class in told if sop_class in ("", *STORAGE_CLASSES))
+    return uids if told and all(map(is_uid, uids)) else None
+
+
+def _is_well(web: Web) -> bool:
+    try:
+        web.probe()
+    except DICOMwebError:
+        return False
+    return True
 
 
 def _check(found: FoundSeries) -> None:

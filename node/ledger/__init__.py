@@ -43,6 +43,7 @@ from node.ledger.records import (
     SourceState,
     State,
     Stored,
+    Way,
 )
 from node.ledger.shadowing import Observed, Shadow, ShadowState
 from node.ledger.traits import NOBODY, OTHER, TraitCount, TraitTally
@@ -107,6 +108,7 @@ __all__ = [
     "TraitCount",
     "TraitTally",
     "Waiting",
+    "Way",
     "digest_of_accession",
     "newest_revision",
     "open_ledger",

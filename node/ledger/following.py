@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from node.ledger import schema
 from node.ledger.database import Database, latest, some
-from node.ledger.records import State
+from node.ledger.records import State, Way
 
 _revision, _event, _instance = schema.revision, schema.event, schema.instance
 
@@ -46,10 +46,20 @@ class Step:
 
 @dataclass(frozen=True)
 class Arrival:
-    """An image that came in; `path` is relative to the spool."""
+    """An image that came in.
+
+    Parameters
+    ----------
+    id : int
+    path : pathlib.Path
+        Relative to the spool.
+    way : Way, optional
+        None where it was found in the spool.
+    """
 
     id: int
     path: Path
+    way: Way | None
 
 
 class Following(Database):
@@ -103,9 +113,11 @@ class Following(Database):
 
     def arrivals(self, after: int, missed: Collection[int], limit: int) -> list[Arrival]:
         """Images with an id above `after`, or among some that were missed."""
-        asked = sa.select(_instance.c.id, _instance.c.path)
-        found = self._above(asked, _instance.c.id, after, missed, limit)
-        return [Arrival(row.id, Path(row.path)) for row in found]
+        asked = sa.select(_instance.c.id, _instance.c.path, _instance.c.way)
+        return [
+            Arrival(row.id, Path(row.path), None if row.way is None else Way(row.way))
+            for row in self._above(asked, _instance.c.id, after, missed, limit)
+        ]
 
     def _above(
         self,

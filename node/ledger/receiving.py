@@ -18,6 +18,7 @@ from node.ledger.records import (
     Outcome,
     State,
     Stored,
+    Way,
 )
 
 _series, _revision, _instance = schema.series, schema.revision, schema.instance
@@ -79,6 +80,7 @@ _GIVEN = (
     "sender",
     "received_at",
     "from_revision",
+    "way",
 )
 
 
@@ -103,7 +105,11 @@ class Receiving(Database):
     """Instances come in and gather in revisions."""
 
     def store(
-        self, instance: Instance, quiet_s: float, instead_of: str | None = ANY_CONTENT
+        self,
+        instance: Instance,
+        quiet_s: float,
+        instead_of: str | None = ANY_CONTENT,
+        way: Way | None = None,
     ) -> Stored:
         """Enter an instance that lies in the spool.
 
@@ -117,6 +123,8 @@ class Receiving(Database):
             When to look at the revision if nothing more is heard, seconds.
         instead_of : str, optional
             Digest of the content of the same UID that it may take the place of; None: of none.
+        way : Way, optional
+            None where nobody knows: it was found in the spool.
         """
         now = self.clock()
         with self._turns, self.engine.begin() as connection:
@@ -152,6 +160,7 @@ class Receiving(Database):
                 sender=instance.sender,
                 received_at=now,
                 from_revision=number,
+                way=None if way is None else way.value,
             )
         return Stored(Outcome.NEW if current is None else Outcome.CHANGED, revision_id)
 

@@ -42,6 +42,16 @@ class FetchState(StrEnum):
     FAILED = "failed"
 
 
+class Way(StrEnum):
+    """How an instance came in."""
+
+    C_STORE = "c-store"
+    STOW_RS = "stow-rs"
+    C_MOVE = "c-move"
+    C_GET = "c-get"
+    WADO_RS = "wado-rs"
+
+
 class Outcome(StrEnum):
     """What an instance was to the ledger."""
 

@@ -80,6 +80,7 @@ instance = sa.Table(
     sa.Column("received_at", Seconds, nullable=False),
     sa.Column("from_revision", sa.Integer, nullable=False),
     sa.Column("to_revision", sa.Integer),
+    sa.Column("way", sa.String(8)),
     sa.Index("instance_of_series", "series_id", "sop_instance_uid"),
 )
 

@@ -459,7 +459,12 @@ def _of_counts(counts: Counts) -> Iterator[Metric]:
         "Time from the last image of a series to its report.",
         {(): counts.turnaround},
     )
-    yield _counter("instances_received", "New images that came in.", {(): counts.instances})
+    yield _counter(
+        "instances_received",
+        "New images that came in, by the way that they came.",
+        {(way,): count for way, count in counts.instances.items()},
+        "way",
+    )
     yield _counter(
         "received_bytes", "Size of the new images that came in.", {(): counts.received_bytes}
     )

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from node.ledger import Arrival, DestinationState, Ledger, Priority, ReadingSource, State, Step
+from node.ledger import Arrival, DestinationState, Ledger, Priority, ReadingSource, State, Step, Way
 from node.spool import Spool
 
 MOST_AT_ONCE = 10_000
@@ -21,6 +21,9 @@ MISSED_S = 60.0
 """A row that was passed over is looked for during this time, seconds."""
 
 _MOST_MISSED = 1_000
+
+SPOOL = "spool"
+"""Stands for the way of an image that was found in the spool and taken up."""
 
 
 class Station(StrEnum):
@@ -146,7 +149,7 @@ class Counts:
         self.stations = {station: Histogram(SECONDS) for station in Station}
         self.waits = {name: Histogram(SECONDS) for name in priorities}
         self.turnaround = Histogram(SECONDS)
-        self.instances = 0
+        self.instances: Counter[str] = Counter(dict.fromkeys((*Way, SPOOL), 0))
         self.received_bytes = 0
         self.failures: Counter[str] = Counter()
         self.labels: Counter[ReadingSource] = Counter(dict.fromkeys(ReadingSource, 0))
@@ -193,7 +196,7 @@ class Counts:
             self.turnaround.add(max(0.0, step.at - step.last_instance_at))
 
     def _count_arrivals(self, images: Sequence[Arrival]) -> None:
-        self.instances += len(images)
+        self.instances.update(image.way or SPOOL for image in images)
         for image in images:
             try:
                 self.received_bytes += self._spool.path(image.path).stat().st_size

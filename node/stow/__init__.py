@@ -1,6 +1,5 @@
 """Instances by STOW-RS (DICOM PS3.18, 10.5): the same way in as by C-STORE, over HTTP.
 
-multipart.py  the body of a request, taken apart as it comes
 media.py      media types: what is taken, what is answered
 answer.py     what became of the instances, as status, JSON and XML
 store.py      one request: its instances to spool and ledger, one after the other

@@ -25,11 +25,12 @@ from node.health import is_ready, ready_to_take
 from node.intake import Intake, transfer_syntaxes
 from node.ledger import Ledger
 from node.listener import SLOWEST_RATE, Memory
+from node.multipart import UnclearError
 from node.settings import Settings
 from node.spool import Spool, is_uid
 from node.stow.answer import WRITERS
 from node.stow.door import AGAIN_S, Door, Refusal
-from node.stow.media import UnclearError, UnsupportedError, answer_type, boundary_of
+from node.stow.media import UnsupportedError, answer_type, boundary_of
 from node.stow.store import Desk, SlowError, Store
 
 log = logging.getLogger(__name__)

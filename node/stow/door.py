@@ -170,7 +170,9 @@ class Door:
 
     def _failed(self, authorization: str, address: str) -> None:
         """Record that somebody said who it is, and was not believed."""
-        name = printable(named_in(authorization)[0] or "") or "(a token)"
+        # A name that is not looked at would be a new one each time: the log would have no end.
+        said = named_in(authorization)[0] if self._rules.users else None
+        name = printable(said or "") or "(a token)"
         if self._said.is_new((address, name)):
             log.warning("%s: %s was not let in: see [dicomweb.users] and tokens", address, name)
             self._auditor.user_authenticated(

@@ -5,59 +5,14 @@ References
 Media types and Accept: RFC 9110, 8.3 and 12.5.1; as DICOM has them: PS3.18, 8.7.
 """
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from email.message import Message
 
+from node.multipart import DICOM, RELATED, MediaType, UnclearError
 from node.stow.answer import WRITERS
-
-DICOM = "application/dicom"
-
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,199}[0-9A-Za-z'()+_,\-./:=?]")
-"""RFC 2046, 5.1.1, but for their length: of 70 at most; Orthanc's are of 73."""
 
 
 class UnsupportedError(Exception):
     """A body of a kind that is not taken, with what is taken."""
-
-
-class UnclearError(Exception):
-    """A header that cannot be understood."""
-
-
-@dataclass(frozen=True)
-class MediaType:
-    """A media type.
-
-    Parameters
-    ----------
-    name : str
-        In lower case, without parameters.
-    parameters : dict of str to str
-        By name in lower case.
-    """
-
-    name: str
-    parameters: dict[str, str]
-
-    @classmethod
-    def of(cls, value: str) -> "MediaType":
-        """Read one as a header has it.
-
-        Raises
-        ------
-        UnclearError
-            If it is none.
-        """
-        message = Message()
-        try:
-            message["Content-Type"] = value
-            pairs = message.get_params(failobj=[])
-            parameters = {str(name).lower(): str(text) for name, text in pairs[1:]}
-            return cls(str(pairs[0][0]).strip().lower(), parameters)
-        except Exception as error:  # the library says nowhere what it raises at bad ones
-            raise UnclearError("Content-Type cannot be understood") from error
 
 
 def boundary_of(content_type: str) -> str | None:
@@ -73,17 +28,16 @@ def boundary_of(content_type: str) -> str | None:
     found = MediaType.of(content_type)
     if found.name == DICOM:
         return None
-    if found.name != "multipart/related":
-        raise UnsupportedError('takes multipart/related; type="application/dicom"')
+    if found.name != RELATED:
+        raise UnsupportedError(f'takes {RELATED}; type="{DICOM}"')
     of_parts = found.parameters.get("type", DICOM).strip().lower()
     if of_parts != DICOM:
         raise UnsupportedError(
             f'takes parts of type="{DICOM}", whole files: not metadata with bulk data beside it'
         )
-    boundary = found.parameters.get("boundary", "")
-    if _BOUNDARY.fullmatch(boundary) is None:
-        raise UnclearError("multipart/related takes a boundary of 1 to 200 characters")
-    return boundary
+    if found.boundary is None:
+        raise UnclearError(f"{RELATED} takes a boundary of 1 to 200 characters")
+    return found.boundary
 
 
 def is_dicom(content_type: str | None) -> bool:

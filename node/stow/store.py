@@ -16,12 +16,13 @@ from node.audit import Peer
 from node.dicom import Status
 from node.errors import NotStoredError, RefusedInstance
 from node.intake import STORAGE_CLASSES, Batch, Intake, file_content
+from node.ledger import Way
 from node.listener import Memory
+from node.multipart import End, Headers, MalformedError, Multipart, Piece
 from node.part10 import Part10, take_apart
 from node.reading import Identity, check_command
 from node.stow.answer import Answer, Reason, Reference
 from node.stow.media import is_dicom
-from node.stow.multipart import End, Headers, MalformedError, Multipart, Piece
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class _Part:
         self.reason: int | None = None if is_file else Status.CANNOT_UNDERSTAND
         self._desk = desk
         self._size = 0
-        self._share: list[int] = []
+        self._taken = 0  # of the memory that all have together
 
     def add(self, piece: bytes) -> None:
         """Take some more of it.
@@ -93,7 +94,7 @@ class _Part:
         elif not self._desk.memory.take(len(piece)):
             self._cut(Status.OUT_OF_RESOURCES)
         else:
-            self._share.append(len(piece))
+            self._taken += len(piece)
             self.content += piece
 
     def _cut(self, reason: int) -> None:
@@ -110,8 +111,8 @@ class _Part:
 
     def drop(self) -> None:
         """Give back what it took."""
-        self._desk.memory.give_back(self._share)
-        self._share = []
+        self._desk.memory.give_back([self._taken])
+        self._taken = 0
         self.content = bytearray()
 
 
@@ -131,7 +132,7 @@ class Store:
         self._desk = desk
         self._sender = sender
         self._study = study
-        self._batch: Batch = desk.intake.batch(sender)
+        self._batch: Batch = desk.intake.batch(sender, Way.STOW_RS)
 
     async def run(self, body: AsyncIterator[bytes], boundary: str | None) -> Answer:
         """Take what a request brings.
@@ -243,10 +244,17 @@ class Store:
             )
 
     async def _in_thread(self, function: Callable[[], T]) -> T:
-        """Wait for a function in a thread to its end, even if this request is to end."""
+        """Wait for a function in a thread to its end, however often this request is to end.
+
+        Two of its functions must not run at the same time: a batch is of one thread.
+        """
         running = asyncio.get_running_loop().run_in_executor(self._desk.threads, function)
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            await asyncio.wait([running])
-            raise
+        is_to_end = False
+        while not running.done():
+            try:
+                await asyncio.wait([running])
+            except asyncio.CancelledError:
+                is_to_end = True
+        if is_to_end:
+            raise asyncio.CancelledError
+        return running.result()

@@ -10,6 +10,7 @@ import uvicorn
 from ml.errors import IchnodeError
 from node.audit import Auditor
 from node.errors import ConfigError
+from node.serving import http_server
 from node.settings import ClientCertificates, Settings, TLSSettings
 from node.settings.web import is_this_machine
 from node.tls import server_context
@@ -73,19 +74,7 @@ def open_page(settings: Settings) -> Iterator[tuple[uvicorn.Server, socket.socke
     ):
         desk = Desk(settings, background)
         asking = Asking(desk, Door(web, key), Trail(auditor, desk))
-        config = uvicorn.Config(
-            make_app(asking),
-            log_config=None,
-            access_log=False,  # it would name studies
-            server_header=False,
-            proxy_headers=False,  # the door reads them, and from trusted proxies only
-            limit_concurrency=MOST_AT_ONCE,
-            timeout_graceful_shutdown=STOPPING_S,
-            lifespan="off",
-        )
-        config.load()
-        config.ssl = context
-        yield uvicorn.Server(config), listening
+        yield http_server(make_app(asking), context, STOPPING_S, most=MOST_AT_ONCE), listening
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ from tests.bench import (
     receive,
     send,
     start,
+    stow,
     workers,
 )
 from tests.bench.row import LeftOut, Report, Row
@@ -33,6 +34,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "start": start.rows,
     "receive": receive.rows,
     "send": send.rows,
+    "stow": stow.rows,
     "decode": decode.rows,
     "forward": forward.rows,
     "latency": latency.rows,

@@ -113,7 +113,7 @@ class Filling:
                 self.instances,
                 f"{instance_id}, i, {root} || '.3.' || k, '{CT}', {digest}, "
                 f"{folder} || {root} || '.3.' || k || '.c0ffeec0ffeec0ff.dcm', "
-                f"'SCANNER', {at}, 1, NULL",
+                f"'SCANNER', {at}, 1, NULL, 'c-store'",
             ),
             "INSERT INTO judged (series_id, number, model_id, judged_at, flagged, is_flagged) "
             "SELECT series_id, 1, 1, updated_at, COALESCE(flagged, '[]'), flagged IS NOT NULL "

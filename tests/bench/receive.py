@@ -54,7 +54,7 @@ class Images:
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         ]
 
-    def fresh(self, series: int) -> list[Path]:
+    def fresh(self, series: int, count: int = IMAGES) -> list[Path]:
         """Write as many images as are sent at once, in so many series; a folder for each."""
         folders = []
         for number in range(series):
@@ -62,7 +62,7 @@ class Images:
             folder.mkdir(exist_ok=True)
             study, uid = self._new(self._old[0]), self._new(self._old[1])
             content = self._content.replace(self._old[0], study).replace(self._old[1], uid)
-            for index in range(IMAGES // series):
+            for index in range(count // series):
                 image = content.replace(self._old[2], self._new(self._old[2]))
                 (folder / f"{index:04}.dcm").write_bytes(image)
             folders.append(folder)
@@ -129,11 +129,11 @@ def send_all(folders: Sequence[Path], port: int) -> None:
 
 
 @contextmanager
-def running_receiver(folder: Path) -> Iterator[int]:
-    """The receiving part of a node alone; its port."""
-    folder.mkdir()
+def running_receiver(folder: Path, more: str = "") -> Iterator[int]:
+    """The receiving part of a node alone, with more in its configuration; its port."""
+    folder.mkdir(parents=True)
     config = folder / "ichnode.toml"
-    config.write_text(CONFIG.format(home=folder / "home", port=free_port()))
+    config.write_text(CONFIG.format(home=folder / "home", port=free_port()) + more)
     settings = load_settings(config)
     with (folder / "node.log").open("wb") as log:
         process = subprocess.Popen(

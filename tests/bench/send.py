@@ -3,7 +3,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
     """Captures as the node makes them, and CT images."""
     works: dict[str, Callable[[Path], None]] = {
         f"{COUNT} captures of 1.5 MB sent to Orthanc": _captures,
-        f"{COUNT} images of 512 kB sent to Orthanc": _images,
+        f"{COUNT} images of 512 kB sent to Orthanc": make_images,
     }
     tools = [Path(dcmtk("storescu")), Path("/usr/sbin/Orthanc")]
     if missing := [tool.name for tool in tools if not tool.exists()]:
@@ -52,9 +52,10 @@ def _row(work: str, make: Callable[[Path], None], home: Path, orthanc: Orthanc) 
     made = spool.results / "made"
     made.mkdir(parents=True)
     make(made)
-    results = [_result(path, spool) for path in sorted(made.iterdir())]
+    results = [result_of(path, spool) for path in sorted(made.iterdir())]
     ledger = open_ledger(f"sqlite:///{home}/ledger.sqlite")
-    node = _Node(ledger, spool, results, orthanc)
+    pacs = {"ae_title": "PACS", "host": "127.0.0.1", "port": orthanc.port}
+    node = Node(ledger, spool, results, pacs)
     peer = _Peer([spool.results / result.path for result in results], orthanc)
     log = home / "orthanc" / "orthanc.log"
     associations = {
@@ -77,19 +78,18 @@ def _row(work: str, make: Callable[[Path], None], home: Path, orthanc: Orthanc) 
 
 
 @dataclass(eq=False)
-class _Node:
+class Node:
     """Station deliver, over a ledger in which the objects wait to be sent."""
 
     ledger: Ledger
     spool: Spool
     results: Sequence[Result]
-    orthanc: Orthanc
+    pacs: Mapping[str, object]
     cpu_s: list[float] = field(default_factory=list)
 
     def send(self) -> float:
         self._plan()
-        pacs = {"name": PACS, "ae_title": "PACS", "host": "127.0.0.1", "port": self.orthanc.port}
-        settings = Settings(home=self.spool.home, destinations=[pacs])
+        settings = Settings(home=self.spool.home, destinations=[{"name": PACS, **self.pacs}])
         deliverer = Deliverer(self.ledger, self.spool, settings, Auditor.silent())
         before_s = time.process_time()
         taken_s = seconds(lambda: deliverer.deliver(PACS))
@@ -122,11 +122,11 @@ class _Peer:
         return seconds(run)
 
 
-def _rate(side: _Node | _Peer, orthanc: Orthanc) -> float:
-    return COUNT / _stored(orthanc, side.send)
+def _rate(side: Node | _Peer, orthanc: Orthanc) -> float:
+    return COUNT / stored(orthanc, side.send)
 
 
-def _stored(orthanc: Orthanc, send: Callable[[], float]) -> float:
+def stored(orthanc: Orthanc, send: Callable[[], float]) -> float:
     """How long it takes until all objects are in the archive, which is empty again after it."""
     taken_s = send()
     assert orthanc.get("/statistics")["CountInstances"] == COUNT
@@ -139,12 +139,12 @@ def _associations(orthanc: Orthanc, log: Path, send: Callable[[], float]) -> int
     """How many associations the archive counts; it says so only while it tells much."""
     before = log.stat().st_size
     orthanc.get("/tools/log-level", b"verbose", "PUT")
-    _stored(orthanc, send)
+    stored(orthanc, send)
     orthanc.get("/tools/log-level", b"default", "PUT")
     return log.read_bytes()[before:].count(b"Association Received")
 
 
-def _result(path: Path, spool: Spool) -> Result:
+def result_of(path: Path, spool: Spool) -> Result:
     header = pydicom.dcmread(path, stop_before_pixels=True)
     return Result(
         "secondary-capture",
@@ -167,7 +167,7 @@ def _captures(folder: Path) -> None:
         (folder / f"{number:03}.dcm").write_bytes(content.replace(known, new))
 
 
-def _images(folder: Path) -> None:
+def make_images(folder: Path) -> None:
     rng = np.random.default_rng(1)
     for number in range(1, COUNT + 1):
         hu = rng.integers(-1000, 1000, (512, 512), dtype=np.int16)

@@ -1,6 +1,8 @@
 """Series are pulled by QIDO-RS and WADO-RS, whatever the server makes of it."""
 
 import json
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from datetime import date
 from io import BytesIO
@@ -10,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pydicom
 import pytest
 from pydicom.uid import (
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     JPEG2000Lossless,
     MRImageStorage,
@@ -18,18 +21,19 @@ from pydicom.uid import (
 
 from node.audit import Auditor
 from node.dicomweb import client
-from node.dicomweb.multipart import put_together
 from node.errors import NotFetchedError, SourceError
 from node.fetch import Fetched, FoundSeries, FoundStudy, Query
 from node.fetch.web import WebSource
 from node.intake import Intake
-from node.ledger import Instance, open_ledger
+from node.ledger import FetchState, Instance, Way, open_ledger
+from node.multipart import put_together
 from node.receive import start_receiver
 from node.settings import Settings
 from node.spool import Spool
 from tests.dicomweb.servers import Answer, Request, Told, json_answer
 from tests.e2e.conftest import Series
 from tests.e2e.peers import Orthanc, free_port, running_orthanc, storescu
+from tests.fetching import fetching
 
 NewSeries = Callable[..., Series]
 
@@ -53,7 +57,7 @@ class Node:
         return list(self.source.find(query, **more))  # type: ignore[arg-type]
 
     def fetch(self, found: FoundSeries) -> Fetched:
-        batch = self.intake.batch(self.source.peer)
+        batch = self.intake.batch(self.source.peer, self.source.way)
         try:
             return self.source.fetch(found, batch, lambda _: None)
         finally:
@@ -170,6 +174,8 @@ def test_a_series_is_the_same_whether_it_is_pulled_or_sent(
     assert len(digests[0]) == len(series.files)
     assert digests[0] == digests[1]
     assert {i.sender for i in puller.held(series.series)} == {"web-archive-of-o"}
+    ways = [{arrival.way for arrival in n.ledger.arrivals(0, [], 100)} for n in (puller, sent_to)]
+    assert ways == [{Way.WADO_RS}, {Way.C_STORE}]
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless, DeflatedExplicitVRLittleEndian])
@@ -290,6 +296,29 @@ def test_a_server_that_never_ends_is_left(
         node_at(told.url).find(Query())
 
 
+def test_no_more_of_many_studies_is_held_than_is_needed(
+    told: Told, node_at: Callable[..., Node]
+) -> None:
+    much = {"00102000": element("LO", "x" * 50_000)}
+    studies = [study(f"1.2.{n}") | much for n in range(300)]
+    held: list[int] = []
+
+    def stingy(request: Request) -> Answer:
+        first = int(parse_qs(urlsplit(request.path).query).get("offset", ["0"])[0])
+        return json_answer(json.dumps(studies[first : first + 100]))
+
+    def is_settled(_: FoundStudy) -> bool:
+        held.append(tracemalloc.get_traced_memory()[0])
+        return True
+
+    told.answer = stingy
+    tracemalloc.start()
+    node_at(told.url).find(Query(), is_settled=is_settled)
+    tracemalloc.stop()
+    assert len(held) == 300
+    assert held[-1] < 5_000_000
+
+
 @pytest.mark.parametrize(
     ("told_count", "images"),
     [
@@ -337,11 +366,26 @@ def test_a_study_that_has_no_uid_is_passed_over(
     assert all("/series" not in r.path or "/studies/1.2/" in r.path for r in told.got)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        Query(study_instance_uid="1.2"),
+        Query(accession_number="A1"),
+        Query(first=date(2026, 1, 1), last=date(2026, 1, 2)),
+    ],
+)
 def test_a_study_that_was_not_asked_for_is_passed_over(
-    told: Told, node_at: Callable[..., Node]
+    told: Told, node_at: Callable[..., Node], query: Query, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told.answer = Index(study("1.3"), series=[series_of("1.3", "1.3.1")])
-    assert node_at(told.url).find(Query(study_instance_uid="1.2")) == []
+    """Of a server that does not know the key that it is asked by, it is all that it has."""
+    other = study("1.3") | {
+        "00080020": element("DA", "20260103"),
+        "00080050": element("SH", "A2"),
+    }
+    told.answer = Index(other, series=[series_of("1.3", "1.3.1")])
+    assert node_at(told.url).find(query) == []
+    assert "1 of 1 studies that it answers have no UID or were not asked for" in caplog.text
+    assert not any("/series" in request.path for request in told.got)
 
 
 def test_a_search_that_breaks_off_is_told_of_after_what_it_gave(
@@ -483,7 +527,7 @@ class Broken:
             return Answer(404)
         if uid in self.contents:
             return multipart([self.contents[uid]])
-        if path.endswith("/instances"):
+        if path.endswith(("/instances", "/studies")):
             return self.index
         return self.breaks()
 
@@ -562,6 +606,75 @@ def test_a_server_that_does_not_answer_as_it_should_is_ill(
     assert not isinstance(caught.value, NotFetchedError)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(400),
+        Answer(403),
+        Answer(406),
+        Answer(200, b"<html>", {"Content-Type": "text/html"}),
+        Answer(raw=lambda connection: None),
+    ],
+    ids=["400", "403", "406", "a page", "it hangs up"],
+)
+def test_a_series_that_it_does_not_give_is_no_illness_of_a_server_that_answers(
+    told: Told, node_at: Callable[..., Node], answer: Answer
+) -> None:
+    searched = json_answer("[]")
+    told.answer = lambda request: searched if "?" in request.path else answer
+    with pytest.raises(NotFetchedError, match="after 0 images"):
+        node_at(told.url).fetch(FoundSeries("1.2", "1.2.1"))
+
+
+def test_a_series_that_is_never_given_keeps_no_other_back_and_is_given_up(
+    told: Told, new_series: NewSeries, tmp_path: Path
+) -> None:
+    series = new_series(slices=3)
+    parts = multipart([content(file) for file in series.files])
+    forbidden = series_of("1.2", "1.2.1")
+    own = series_of(series.study, series.series)
+
+    def archive(request: Request) -> Answer:
+        path = urlsplit(request.path).path
+        if path.endswith(f"/studies/{series.study}/series"):
+            return Index(series=[own])(request)
+        if path.endswith("/studies/1.2/series"):
+            return Index(series=[forbidden])(request)
+        if path.endswith("/studies"):
+            return Index(study("1.2"), study(series.study))(request)
+        return parts if path.endswith(f"/series/{series.series}") else Answer(403)
+
+    told.answer = archive
+    with fetching(tmp_path / "home", url=told.url, poll_s=1, still_polls=0, max_attempts=2) as node:
+        for _ in range(8):
+            node.turns.take_one()
+            time.sleep(0.12)
+
+        assert node.count(series.series) == (1, 3)
+        [fetch] = node.ledger.find_fetches("1.2.1")
+        assert fetch.state is FetchState.FAILED
+        assert f"{told.url}: it answers 403 Forbidden after 0 images" in (fetch.detail or "")
+        state = node.ledger.source_state("pacs")
+        assert state is not None
+        assert (state.failures, state.failed, state.fetched) == (0, 1, 1)
+
+
+def test_images_that_the_node_does_not_take_are_not_missed(
+    told: Told, node_at: Callable[..., Node]
+) -> None:
+    def listed(uid: str, *sop_class: str) -> dict[str, object]:
+        told_class = {"00080016": element("UI", *sop_class)} if sop_class else {}
+        return {"00080018": element("UI", uid), **told_class}
+
+    told.answer = Index(
+        series=[listed("1.1", CTImageStorage), listed("1.2", MRImageStorage), listed("1.3")]
+    )
+    source = node_at(told.url).source
+    assert source.instances(FoundSeries("1", "1.2")) == {"1.1", "1.3"}
+    told.answer = Index(series=[listed("1.2", MRImageStorage)])
+    assert source.instances(FoundSeries("1", "1.2")) == set(), "it tells, and has none"
+
+
 def test_an_answer_without_any_part_gives_nothing(told: Told, node_at: Callable[..., Node]) -> None:
     told.answer = lambda _: Answer(204)
     assert node_at(told.url).fetch(FoundSeries("1.2", "1.2.1")) == Fetched(0)
@@ -604,7 +717,7 @@ def test_who_fetches_may_end_it(
         if given == 2:
             raise Stopped
 
-    batch = node.intake.batch(node.source.peer)
+    batch = node.intake.batch(node.source.peer, node.source.way)
     with pytest.raises(Stopped):
         node.source.fetch(found(series), batch, progress)
     batch.end()

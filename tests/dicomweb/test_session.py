@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -299,9 +299,63 @@ def test_an_answer_that_drips_is_left(told: Told, monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("drop", [b"H", b"X-Y: z\r\n"])
+def test_an_answer_whose_head_drips_is_left(told: Told, drop: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(80):
+            connection.sendall(drop)
+            time.sleep(0.05)
+
+    told.answer = lambda _: Answer(raw=drip)
+    began = time.monotonic()
+    assert str(complaint(at(told.url), 0.5)) == "no answer within 0.5 s"
+    assert time.monotonic() - began < 3
+
+
 def test_an_answer_that_never_comes_is_not_waited_for(told: Told) -> None:
     told.answer = lambda _: Answer(raw=lambda connection: time.sleep(1))
     assert str(complaint(at(told.url), 0.2)) == "no answer within 0.2 s"
+
+
+@contextmanager
+def reading(pause_s: float) -> Iterator[str]:
+    """A server that reads what it is sent 64 kB at a time, with pauses, and answers {}."""
+
+    def serve() -> None:
+        with suppress(OSError), server.accept()[0] as connection:
+            head, _, body = connection.recv(2**16).partition(b"\r\n\r\n")
+            left = int(head.lower().split(b"content-length: ")[1].split()[0]) - len(body)
+            while left > 0:
+                left -= len(connection.recv(2**16))
+                time.sleep(pause_s)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+SENT = bytes(16 * 1024**2)  # more than sockets hold
+
+
+def test_a_line_that_is_slow_and_steady_is_fast_enough() -> None:
+    with reading(pause_s=0.01) as url, Web(at(url), 1.5) as web:
+        began = time.monotonic()
+        assert web.store([SENT]).status == 200
+        assert time.monotonic() - began > 1.5
+
+
+def test_a_server_that_hardly_takes_anything_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "SLOWEST", 16 * 1024**2)
+    began = time.monotonic()
+    with (
+        reading(pause_s=0.02) as url,
+        Web(at(url), 0.5) as web,
+        pytest.raises(DICOMwebError, match="it takes less than 16384 kB a second"),
+    ):
+        web.store([SENT])
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("compressed", [b"\x1f\x8b\x08", b"[]"])

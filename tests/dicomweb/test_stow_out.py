@@ -19,8 +19,8 @@ from pydicom.uid import (
 
 from node.audit import Auditor
 from node.deliver import Deliverer, stow
-from node.dicomweb.multipart import kind_and_boundary, take_apart
 from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
+from node.multipart import RELATED, MediaType, take_apart
 from node.settings import Destination, Settings
 from node.spool import Spool
 from tests.certificates import Authority
@@ -150,10 +150,11 @@ class Archive:
 
 def objects(request: Request) -> list[str]:
     """SOP Instance UIDs of what a request holds."""
-    kind, boundary = kind_and_boundary(request.headers["content-type"])
-    assert (kind, boundary is not None) == ("multipart/related", True)
+    kind = MediaType.of(request.headers["content-type"])
+    assert kind.name == RELATED
+    assert kind.boundary is not None
     found = []
-    for part in take_apart([request.body], boundary or b"", 10**9):
+    for part in take_apart([request.body], kind.boundary, 10**9):
         assert part is not None
         dataset = pydicom.dcmread(pydicom.filebase.DicomBytesIO(part))
         found.append(str(dataset.SOPInstanceUID))

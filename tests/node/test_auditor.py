@@ -25,7 +25,7 @@ from node.audit.message import AuditMessage
 from node.broker import free_port
 from node.intake import MOST_COUNTED
 from node.judgement import Model
-from node.ledger import Ledger, open_ledger
+from node.ledger import Ledger, Way, open_ledger
 from node.reading import Identity
 from node.receive import Receiver, start_receiver
 from node.settings import Settings
@@ -419,7 +419,7 @@ def test_an_association_with_very_many_studies_is_recorded_in_parts(
     tmp_path: Path, ledger: Ledger
 ) -> None:
     with receiving(tmp_path, ledger) as receiver:
-        batch = receiver.intake.batch(Peer("SCANNER", "SCANNER", "127.0.0.1"))
+        batch = receiver.intake.batch(Peer("SCANNER", "SCANNER", "127.0.0.1"), Way.C_STORE)
         for number in range(2 * MOST_COUNTED + 1):
             batch._count(_identity(f"1.2.{number}"), Action.CREATE)
             assert len(batch._tally) < MOST_COUNTED

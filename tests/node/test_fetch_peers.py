@@ -13,7 +13,7 @@ from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
 from node.broker import free_port
 from node.deliver import store_files
 from node.fetch import FoundSeries, Query
-from node.ledger import FetchState
+from node.ledger import FetchState, Way
 from node.reconcile import reconcile
 from node.settings import Destination
 from tests import ct
@@ -128,6 +128,8 @@ def test_a_series_is_fetched_once_with_every_image(
     archive.store(series.files)
     (outcome,) = node.by_hand(series.query)
     assert (outcome.state, outcome.images) == (FetchState.FETCHED, SLICES)
+    ways = [image.way for image in node.ledger.arrivals(0, [], 100)]
+    assert ways == [Way(f"c-{node.rules.retrieve}")] * SLICES
     assert node.pixels_of(series.uid) == {
         str(image.SOPInstanceUID): image.pixel_array.tobytes()
         for image in map(pydicom.dcmread, series.files)

@@ -23,10 +23,11 @@ from node.ledger import (
     Revision,
     State,
     Step,
+    Way,
     schema,
 )
 from node.metrics import Metrics
-from node.metrics.following import Counts, Cursor, Histogram, Station, time_at_stations
+from node.metrics.following import SPOOL, Counts, Cursor, Histogram, Station, time_at_stations
 from node.settings import Settings
 from node.spool import Spool
 from node.vitals import GPU, Background, WorkerState
@@ -63,7 +64,7 @@ def values(metrics: Metrics) -> dict[str, float]:
 def receive(ledger: Ledger, spool: Spool, series: str, size: int = 1000) -> Revision:
     path = spool.keep("1.2", series, f"{series}.1", "a" * 64, b"x" * size)
     instance = Instance("1.2", series, f"{series}.1", CT, "a" * 64, path, "SCANNER")
-    revision = ledger.revision(ledger.store(instance, 30).revision_id)
+    revision = ledger.revision(ledger.store(instance, 30, way=Way.C_STORE).revision_id)
     assert revision is not None
     return revision
 
@@ -97,7 +98,7 @@ def test_a_series_is_counted_in_each_state_and_at_each_station(
     revision = receive(ledger, Spool(tmp_path), "1.1", size=700)
     clock.pass_s(5)
     second = Instance("1.2", "1.1", "1.1.2", CT, "b" * 64, Path("gone.dcm"), "SCANNER")
-    ledger.store(second, 30)
+    ledger.store(second, 30, way=Way.STOW_RS)
     revision = ledger.revision(revision.id) or revision
     report(ledger, clock, revision)
     clock.pass_s(13)
@@ -117,7 +118,8 @@ def test_a_series_is_counted_in_each_state_and_at_each_station(
         assert done[f"ichnode_station_seconds_sum {station}"] == pytest.approx(seconds), station
         assert done[f"ichnode_station_seconds_count {station}"] == 1, station
     assert done["ichnode_turnaround_seconds_sum"] == pytest.approx(3 + 7 + 11)
-    assert done["ichnode_instances_received_total"] == 2
+    ways = {way: done[f"ichnode_instances_received_total {way}"] for way in (*Way, SPOOL)}
+    assert ways == dict.fromkeys(Way, 0) | {Way.C_STORE: 1, Way.STOW_RS: 1, SPOOL: 0}
     assert done["ichnode_received_bytes_total"] == 700
     assert done["ichnode_last_received_timestamp_seconds"] == clock.now - 3 - 7 - 11 - 13
 
@@ -154,7 +156,7 @@ def test_what_was_there_before_the_process_is_not_counted(
     found = values(metrics)
     assert found["ichnode_series_entered_total receiving"] == 0
     assert found["ichnode_series_entered_total ready"] == 1
-    assert found["ichnode_instances_received_total"] == 0
+    assert found["ichnode_instances_received_total c-store"] == 0
 
 
 def test_nothing_is_counted_twice_however_often_it_is_scraped(
@@ -165,7 +167,7 @@ def test_nothing_is_counted_twice_however_often_it_is_scraped(
         first, again = values(metrics), values(metrics)
         assert [n for n in first if again[n] != first[n] and "disk_free" not in n] == []
         assert first["ichnode_series_entered_total reported"] == number + 1
-        assert first["ichnode_instances_received_total"] == number + 1
+        assert first["ichnode_instances_received_total c-store"] == number + 1
 
 
 def test_a_remark_in_the_history_is_no_step(
@@ -213,7 +215,7 @@ def test_rows_that_are_deleted_do_not_stop_the_counting(
             connection.execute(sa.delete(table))
     values(metrics)
     receive(ledger, Spool(tmp_path), "1.2")
-    assert values(metrics)["ichnode_instances_received_total"] == 2
+    assert values(metrics)["ichnode_instances_received_total c-store"] == 2
 
 
 def test_more_than_a_scrape_may_read_is_read_at_the_next(
@@ -226,7 +228,7 @@ def test_more_than_a_scrape_may_read_is_read_at_the_next(
     seen = []
     for _ in range(4):
         counts.catch_up([])
-        seen.append((counts.entered[State.RECEIVING], counts.instances))
+        seen.append((counts.entered[State.RECEIVING], counts.instances.total()))
     assert seen == [(2, 2), (4, 4), (5, 5), (5, 5)]
 
 
@@ -368,9 +370,9 @@ def test_counting_begins_when_the_ledger_is_back(
     metrics = Metrics(settings, ledger, Background(settings))
     with ledger.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE gone RENAME TO destination"))
-    assert values(metrics)["ichnode_instances_received_total"] == 0
+    assert values(metrics)["ichnode_instances_received_total c-store"] == 0
     receive(ledger, Spool(tmp_path), "1.1")
-    assert values(metrics)["ichnode_instances_received_total"] == 1
+    assert values(metrics)["ichnode_instances_received_total c-store"] == 1
 
 
 def test_workers_and_their_gpus_are_told_of(settings: Settings, ledger: Ledger) -> None:

@@ -1,12 +1,14 @@
 """Instances that come by STOW-RS are stored as by C-STORE, and what is not is said."""
 
+import asyncio
 import http.client
 import json
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -27,9 +29,11 @@ from pydicom.uid import (
 )
 from pynetdicom import AE
 
+from node.audit import Auditor, Peer
 from node.errors import SpoolError
-from node.intake import Intake
+from node.intake import Batch, Intake
 from node.ledger import State, open_ledger
+from node.listener import Memory
 from node.passwords import hash_password
 from node.spool import Spool
 from node.stow import serve, store
@@ -559,25 +563,6 @@ def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
             assert heard(connection).startswith(b"HTTP/1.1 408")
 
 
-def test_what_is_no_http_leaves_no_trace_in_the_log(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
-    head = (
-        "POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-        f"Content-Type: {DICOM_PARTS}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    ).encode()
-    for body in (b"zz\r\n", b"5\r\n--b0u\r\nzz\r\n", b"7\r\n--b0und\r\n0\r\n\r\nzz"):
-        with raw(service) as connection:
-            connection.sendall(head + body)
-            heard(connection)
-            with suppress(OSError):
-                connection.sendall(b"\x00zz\r\n\r\n")
-            heard(connection)
-    assert service.post(multipart(slices(1))).status_code == 200
-    assert "Traceback" not in caplog.text
-    assert not [record for record in caplog.records if record.exc_info]
-
-
 def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
     with taking(tmp_path / "home", {"max_associations_per_address": 2}) as service:
         connections = [raw(service) for _ in range(4)]
@@ -655,6 +640,46 @@ def test_a_request_that_is_under_way_at_the_end_keeps_what_was_whole(
     assert codes == ["110100", "110104", "110100"]  # started, instances transferred, stopped
 
 
+def test_a_request_that_is_ended_twice_still_does_one_thing_after_the_other(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go_on, done = threading.Event(), []
+    real = Intake._write
+
+    def write(self: Intake, instance: Any, content: bytes) -> None:
+        may_go_on.wait(20)
+        real(self, instance, content)
+        done.append("stored")
+
+    monkeypatch.setattr(Intake, "_write", write)
+    monkeypatch.setattr(Batch, "end", lambda _: done.append("ended"))
+    desk = store.Desk(
+        intake=Intake(service.settings, service.spool, service.ledger, Auditor.silent()),
+        memory=Memory(10**9),
+        longest=10**9,
+        syntaxes=frozenset({ExplicitVRLittleEndian}),
+        threads=ThreadPoolExecutor(4),
+    )
+
+    async def body() -> AsyncIterator[bytes]:
+        yield multipart(slices(1))
+
+    async def run() -> None:
+        task = asyncio.ensure_future(
+            store.Store(desk, Peer("A", "A", "127.0.0.1"), None).run(body(), BOUNDARY)
+        )
+        await asyncio.sleep(0.1)
+        for _ in range(3):  # as at the end of the process: uvicorn once, asyncio again
+            task.cancel()
+            await asyncio.sleep(0.05)
+        may_go_on.set()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert done == ["stored", "ended"]
+
+
 # -- who may send --------------------------------------------------------------------
 
 PASSWORD = "correct horse battery"
@@ -704,6 +729,16 @@ def test_who_has_neither_is_asked(locked: Service, authorization: str) -> None:
     assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
     assert "Bearer realm=" in response.headers["WWW-Authenticate"]
     assert requests.get(f"{locked.url}/dicom-web/", timeout=20).status_code == 401
+
+
+def test_names_that_are_not_looked_at_fill_no_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with taking(tmp_path / "home", tokens=TOKENS) as service:
+        for number in range(20):
+            response = service.post(b"", auth=(f"name{number}", PASSWORD))
+            assert response.status_code == 401
+    assert len([line for line in caplog.messages if "was not let in" in line]) == 1
 
 
 def test_a_failed_login_is_recorded_and_patients_are_in_no_answer(tmp_path: Path) -> None:
