@@ -52,7 +52,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
         yield Row(
             IN,
             ours,
-            [Comparison(peer, 0.5), Comparison(by_store)],
+            [Comparison(peer, 1.0), Comparison(by_store)],
             note="each image is on the disk and in the ledger before the next one, as by C-STORE; "
             "the sender is requests, by C-STORE DCMTK's storescu",
         )
@@ -78,7 +78,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
         yield Row(
             OUT,
             ours,
-            [Comparison(library, 0.8), Comparison(by_store)],
+            [Comparison(library, 1.0), Comparison(by_store)],
             note="the node notes in its ledger what is stored, and the library does not",
         )
 
