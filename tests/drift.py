@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
 
+from ml.identity import identify
 from ml.labels import LABELS
 from node.drift import agreed_on
 from node.drift.measure import said_of
@@ -15,6 +17,12 @@ from node.ledger import DAY_S, NOBODY, JudgingModel, Ledger, ShadowState, State,
 
 FIRST = JudgingModel("first", "1.0", "a" * 64, "balanced")
 SECOND = JudgingModel("second", "2.0", "b" * 64, "balanced")
+
+
+def judge(bundle: str | Path, point: str = "balanced") -> JudgingModel:
+    """Who judges by a bundle."""
+    found = identify(bundle)
+    return JudgingModel(found.name, found.version, found.digest, point)
 
 
 @dataclass(frozen=True)
