@@ -19,6 +19,7 @@ from node.processes import end_process
 from node.settings import Settings
 from node.vitals import Background, look
 from node.vitals.background import Repeated, measure
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -62,8 +63,7 @@ def found(ledger: Ledger, revision_id: int) -> Revision:
 def report(ledger: Ledger, series: str, destinations: list[str]) -> Revision:
     revision = receive(ledger, series)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     results = [Result("sr", f"{series}.9", SR, f"{series}.9.{n}", Path("r")) for n in range(2)]
     assert ledger.report(claim, results, destinations, warnings=[], maxima={})
     return found(ledger, revision.id)
@@ -72,8 +72,7 @@ def report(ledger: Ledger, series: str, destinations: list[str]) -> Revision:
 def fail(ledger: Ledger, series: str) -> None:
     revision = receive(ledger, series)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     assert ledger.fail(claim, "pixel-error", "odd")
 
 
