@@ -83,9 +83,9 @@ def test_of_an_enhanced_image_tube_and_kernel_are_those_of_its_frames() -> None:
 
 def test_a_value_that_cannot_be_read_is_not_said_and_hides_no_other() -> None:
     case = make_case(2, ConvolutionKernel="H31s")
-    for keyword, value in (("KVP", b"120,0 "), ("SliceThickness", b"5\\2.5 ")):
+    for keyword, vr, value in (("KVP", "FD", b"120"), ("SliceThickness", "DS", b"5\\2.5 ")):
         tag = Tag(keyword)
-        case.sources[0][tag] = RawDataElement(tag, "DS", len(value), value, 0, False, True)
+        case.sources[0][tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
     traits = found(case)
     assert traits["kvp"][0] == traits["slice_thickness_mm"][0] == UNSAID
     assert traits["kernel"][0] == "H31s"
