@@ -18,7 +18,9 @@ from rich.console import Console
 
 from ml.phantom import make_phantom, write_dicom
 from node.assemble import priority_of
+from node.hints import Queue
 from node.ledger import (
+    HINT_S,
     Claim,
     Instance,
     Ledger,
@@ -485,6 +487,10 @@ class Told:
         """Note a hint."""
         self.ready.append(revision_id)
 
+    def is_empty(self, _queue: Queue) -> bool:
+        """Every hint was lost."""
+        return True
+
 
 @pytest.fixture(scope="module")
 def slices(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
@@ -555,6 +561,24 @@ def test_what_comes_while_much_is_assembled_does_not_wait_for_all_of_it(
     sweeper.assemble()
 
     assert told.ready == [routine[0], urgent, *routine[1:]]
+
+
+def test_a_lost_hint_is_sent_again_when_nothing_more_is_written_to_its_series(
+    station: Callable[..., tuple[Sweeper, Told]],
+    slices: list[bytes],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweeper, told = station()
+    receive(sweeper, slices, "CT1")
+    clock.pass_s(31)
+    sweeper.assemble()
+    clock.pass_s(HINT_S)
+    due: list[list[Revision]] = []
+    monkeypatch.setattr(told, "analyze", lambda _id: due.append(sweeper.ledger.due(State.READY)))
+    sweeper.hint_analyze()
+
+    assert due == [[]], "a worker that comes at once would find it locked"
 
 
 # -- what people see of it ----------------------------------------------------------
