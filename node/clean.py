@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ml.errors import first_line
 from node.disk import Disk, Fullness
+from node.drift import forgettable
 from node.ledger import ENDED, Ended, Kept, Ledger, Mark, RetentionRule, State
 from node.settings import Settings
 from node.spool import Spool
@@ -133,6 +134,7 @@ class Cleaner:
             freed += some
             is_done &= after is None
         is_done &= self._forget_some(is_over)
+        is_done &= self._forget_days(is_over)
         freed += self._drop_refused(is_over)
         if is_done:
             self._rest_until = time.monotonic() + REST_S
@@ -273,6 +275,17 @@ class Cleaner:
             if after is None:
                 return True
         return False
+
+    def _forget_days(self, is_over: Callable[[], bool]) -> bool:
+        """Delete what was counted on days long ago; whether that is done for now."""
+        days = self.settings.retention.drift_days
+        if days == 0:
+            return True
+        for window in forgettable(self.settings.drift, days, self.ledger.clock()):
+            while self.ledger.forget_traits(window.first, window.last):
+                if is_over():
+                    return False
+        return True
 
     def _drop_refused(self, is_over: Callable[[], bool]) -> Freed:
         freed = Freed()

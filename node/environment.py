@@ -2,7 +2,7 @@
 
 import errno
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError
 
 from node.errors import SpoolError
 
@@ -26,6 +26,8 @@ def is_passing(error: BaseException) -> bool:
     """
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, DataError):
+            return False  # what is written is no value, and will be none the next time
         if isinstance(cause, (DBAPIError, SpoolError)):
             return True
         if isinstance(cause, OSError) and cause.errno in _PASSING:

@@ -249,8 +249,8 @@ class Sweeper:
         waiting = self.ledger.due(State.READY)
         if waiting and self.hints.is_empty(Queue.ANALYZE):
             for revision in waiting:
+                self._later(revision, HINT_S)  # first: a worker passes over what is written to
                 self.hints.analyze(revision.id)
-                self._later(revision, HINT_S)
 
     def hint_deliver(self) -> None:
         """Send hints about destinations that something waits for, and senders that wait."""

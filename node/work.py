@@ -6,7 +6,8 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celery.worker.control import inspect_command
@@ -57,6 +58,9 @@ log = logging.getLogger(__name__)
 
 LEAST_PRIORITY = 19
 """Of the shadow's process: what the scheduler of the machine gives others first."""
+
+FIRST_TO_GO = "1000"
+"""Of that process: what Linux ends first where memory runs out (proc(5), oom_score_adj)."""
 
 JUDGING = (Queue.ANALYZE, Queue.SHADOW)
 """Queues whose workers have a model."""
@@ -301,6 +305,13 @@ def how_it_is(analyzer: "Analyzer | None") -> dict[str, Any]:
     return {"device": str(device), "gpu": gpu}
 
 
+def step_back() -> None:
+    """Leave cores and memory of the machine to every other process."""
+    os.nice(LEAST_PRIORITY)
+    with suppress(OSError):  # it is not Linux
+        Path("/proc/self/oom_score_adj").write_text(FIRST_TO_GO)
+
+
 def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None:
     """Serve a queue until the process is told to end.
 
@@ -320,7 +331,7 @@ def run_worker(settings: Settings, url: str, queue: Queue, threads: int) -> None
     """
     analyzer = None
     if queue is Queue.SHADOW:
-        os.nice(LEAST_PRIORITY)
+        step_back()
     if queue in JUDGING:
         # Here alone: who only delivers needs no PyTorch, neither its seconds nor its memory.
         from node.analyze import Analyzer  # noqa: PLC0415

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
 
-from ml.labels import LABELS
+from ml.identity import identify
+from ml.labels import LABELS, SUBTYPES, Label
 from node.drift import agreed_on
 from node.drift.measure import said_of
 from node.drift.traits import INPUTS
@@ -15,6 +17,12 @@ from node.ledger import DAY_S, NOBODY, JudgingModel, Ledger, ShadowState, State,
 
 FIRST = JudgingModel("first", "1.0", "a" * 64, "balanced")
 SECOND = JudgingModel("second", "2.0", "b" * 64, "balanced")
+
+
+def judge(bundle: str | Path, point: str = "balanced") -> JudgingModel:
+    """Who judges by a bundle."""
+    found = identify(bundle)
+    return JudgingModel(found.name, found.version, found.digest, point)
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,18 @@ class Site:
 
 
 def maxima(rng: np.random.Generator, bleeds: bool) -> dict[str, float]:
-    """What a model says of a series."""
-    high = rng.beta(8, 1.5, len(LABELS)) if bleeds else rng.beta(1, 20, len(LABELS))
-    return {label.value: round(float(p), 6) for label, p in zip(LABELS, high, strict=True)}
+    """What a model says of a series: of one that bleeds, of which kind."""
+    said = dict(zip(LABELS, rng.beta(1, 20, len(LABELS)), strict=True))
+    if bleeds:
+        kind = SUBTYPES[rng.integers(len(SUBTYPES))]
+        said[Label.ANY], said[kind] = rng.beta(8, 1.5, 2)
+    return {label.value: round(float(p), 6) for label, p in said.items()}
 
 
 def disturbed(said: dict[str, float], rng: np.random.Generator, by: float) -> dict[str, float]:
-    """What another model says of the same series."""
-    return {k: round(float(np.clip(p + rng.normal(0, by), 0, 1)), 6) for k, p in said.items()}
+    """What another model says of the same series: its logits lie apart."""
+    odds = {label: p / (1 - p) * np.exp(rng.normal(0, by)) for label, p in said.items()}
+    return {label: round(float(o / (1 + o)), 6) for label, o in odds.items()}
 
 
 def flagged(said: dict[str, float]) -> list[str]:
@@ -77,6 +89,7 @@ def fill(
     site: Site | Callable[[int], Site],
     seed: int = 1,
     judges: tuple[JudgingModel, JudgingModel] = (FIRST, SECOND),
+    apart: float = 0.3,
 ) -> None:
     """Count series of some days, and let both models judge them.
 
@@ -92,6 +105,8 @@ def fill(
     seed : int
     judges : tuple of JudgingModel
         Who reports, and who judges in the shadow.
+    apart : float
+        Standard deviation of how far their logits differ.
     """
     rng = np.random.default_rng(seed)
     first, second = judges
@@ -112,7 +127,7 @@ def fill(
             said = maxima(rng, rng.random() < here.bleeds)
             count(day, (NOBODY, NOBODY), here.series(rng))
             count(day, (first_id, NOBODY), said_of(said, flagged(said), first))
-            other = disturbed(said, rng, 0.06)
+            other = disturbed(said, rng, apart)
             count(day, (NOBODY, second_id), said_of(other, flagged(other), second))
             agreed = agreed_on(said, flagged(said), first, other, flagged(other), second)
             count(day, (first_id, second_id), agreed)

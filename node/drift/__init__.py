@@ -19,7 +19,16 @@ from node.drift.agreement import (
     rank_correlation,
 )
 from node.drift.compare import LARGE, MODERATE, Level, Shift
-from node.drift.look import Drift, DriftLook, Of, Reading, TraitDrift, Window, day_of
+from node.drift.look import (
+    Drift,
+    DriftLook,
+    Of,
+    Reading,
+    TraitDrift,
+    Window,
+    day_of,
+    forgettable,
+)
 from node.drift.traits import FLAGGED, UNSAID, Trait
 
 __all__ = [
@@ -42,6 +51,7 @@ __all__ = [
     "Window",
     "agreed_on",
     "day_of",
+    "forgettable",
     "furthest_apart",
     "rank_correlation",
 ]

@@ -88,10 +88,10 @@ class Agreement:
     @property
     def kappa(self) -> Kappa | None:
         """None where it says nothing: both models always said the same one thing."""
+        if self.compared in (self.counts[Verdict.BOTH], self.counts[Verdict.NEITHER]):
+            return None
         order = (Verdict.BOTH, Verdict.ONLY_PRIMARY, Verdict.ONLY_SHADOW, Verdict.NEITHER)
         cells = np.array([self.counts[verdict] for verdict in order], dtype=float)
-        if not cells.sum() or (cells > 0).sum() == 1:
-            return None
         # The tables that these counts leave likely, by Jeffreys' prior; always the same draws.
         # A normal approximation would say of thirty series without a difference that it is
         # certain that there is none.

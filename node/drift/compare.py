@@ -115,18 +115,25 @@ def _numbers(
 ) -> Iterator[tuple[float, float]]:
     """Join neighbours until each group holds a tenth of both sides together, taken as equal.
 
-    Of both: what is new would fall into no group of the reference alone.
+    Of both: what is new would fall into no group of the reference alone. A bin that holds as
+    much by itself stays alone: what joined it would change unseen.
     """
     unsaid = reference.get(UNSAID, 0), recent.get(UNSAID, 0)
     if any(unsaid):
         yield unsaid
     totals = sum(reference.values()), sum(recent.values())
-    bins = sorted({*reference, *recent} - {UNSAID}, key=float)
+
+    def is_whole(before: int, after: int) -> bool:
+        return before / totals[0] + after / totals[1] >= 2 / GROUPS
+
     before = after = 0
-    for name in bins:
-        before += reference.get(name, 0)
-        after += recent.get(name, 0)
-        if before / totals[0] + after / totals[1] >= 2 / GROUPS:
+    for name in sorted({*reference, *recent} - {UNSAID}, key=float):
+        here = reference.get(name, 0), recent.get(name, 0)
+        if is_whole(*here) and (before or after):
+            yield before, after
+            before = after = 0
+        before, after = before + here[0], after + here[1]
+        if is_whole(before, after):
             yield before, after
             before = after = 0
     if before or after:

@@ -80,6 +80,23 @@ def windows(rules: DriftSettings, now: float) -> tuple[Window, Window]:
     return Window(first, last), recent
 
 
+def forgettable(rules: DriftSettings, keep_days: float, now: float) -> tuple[Window, ...]:
+    """Days older than they are kept, but for those that are compared or drawn.
+
+    Parameters
+    ----------
+    rules : DriftSettings
+    keep_days : float
+    now : float
+        Seconds since 1970.
+    """
+    reference, recent = windows(rules, now)
+    drawn_from = recent.first - rules.reference_days
+    last = min(math.floor(now / DAY_S - keep_days), drawn_from) - 1
+    around = Window(0, min(last, reference.first - 1)), Window(reference.last + 1, last)
+    return tuple(window for window in around if window.days)
+
+
 @dataclass(frozen=True)
 class TraitDrift:
     """A trait then and now.

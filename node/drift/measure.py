@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from ml.anatomy import BODY_HU, BONE_HU, SOFT_HU
 from ml.series import Volume
 from node.drift import traits
+from node.headers import text
 from node.judgement import Model
 from node.ledger import JudgingModel, TraitCount
 
@@ -57,18 +57,21 @@ def traits_of(volume: Volume, headers: Sequence[Dataset]) -> tuple[TraitCount, .
     header = headers[0] if headers else Dataset()
     positions = [item.position_mm for item in volume.slices]
     mean, deviation, bone = _pixels(volume.hu)
+    plane = _frames(header, "PixelMeasuresSequence")
+    reconstruction = _frames(header, "CTReconstructionSequence")
+    volts = _number(text(_frames(header, "CTXRayDetailsSequence"), "KVP"))
     return (
         traits.SLICES.count(len(volume)),
         traits.SPACING.count(float(np.median(np.diff(positions))) if len(positions) > 1 else None),
-        traits.THICKNESS.count(_number(_plane(header).get("SliceThickness"))),
+        traits.THICKNESS.count(_number(text(plane, "SliceThickness"))),
         traits.PIXEL.count(None if volume.spacing_mm is None else volume.spacing_mm[0]),
         traits.SOFT_MEAN.count(mean),
         traits.SOFT_DEVIATION.count(deviation),
         traits.BONE.count(bone),
-        traits.KVP.count(_volts(header)),
-        traits.KERNEL.count(_word(header.get("ConvolutionKernel"))),
+        traits.KVP.count(None if volts is None else f"{volts:g}"),
+        traits.KERNEL.count(text(reconstruction, "ConvolutionKernel").replace("\\", " ")),
         traits.SCANNER.count(
-            f"{_word(header.get('Manufacturer'))} {_word(header.get('ManufacturerModelName'))}"
+            f"{text(header, 'Manufacturer')} {text(header, 'ManufacturerModelName')}"
         ),
     )
 
@@ -85,26 +88,21 @@ def _pixels(hu: np.ndarray) -> tuple[float | None, float | None, float | None]:
     return float(soft.mean(dtype=np.float64)), float(soft.std(dtype=np.float64)), bone / body
 
 
-def _plane(header: Dataset) -> Dataset:
-    """Where the slice thickness stands: in the header, or shared by frames (PS3.3, C.7.6.16)."""
-    shared = header.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    measures = shared[0].get("PixelMeasuresSequence") or [header]
-    found: Dataset = measures[0]
-    return found
+def _frames(header: Dataset, macro: str) -> Dataset:
+    """Where an enhanced image says it: for all frames, or the first one (PS3.3, C.7.6.16).
+
+    Any other image says it in the header itself.
+    """
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for frame in header.get(groups, ())[:1]:
+            found: Sequence[Dataset] = frame.get(macro, ())
+            if found:
+                return found[0]
+    return header
 
 
-def _volts(header: Dataset) -> str | None:
-    volts = _number(header.get("KVP"))
-    return None if volts is None else f"{volts:g}"
-
-
-def _number(value: object) -> float | None:
+def _number(said: str) -> float | None:
     try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        return float(said)
+    except ValueError:
         return None
-
-
-def _word(value: object) -> str:
-    values = value if isinstance(value, MultiValue) else [value]
-    return " ".join(str(item) for item in values if item)

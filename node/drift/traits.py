@@ -15,6 +15,9 @@ from node.ledger import TraitCount
 UNSAID = ""
 """The bin of series that do not say it."""
 
+FARTHEST = 1e9
+"""A number that lies farther from 0 is none: the sum of many has to be one."""
+
 LONGEST = 96
 """Characters of a word that a header says, as many as the ledger keeps."""
 
@@ -50,7 +53,7 @@ class Trait:
     def count(self, value: float | str | None) -> TraitCount:
         """Count a value; None is none, as is a number that is none."""
         if self.is_number:
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not isinstance(value, (int, float)) or not abs(value) <= FARTHEST:
                 return TraitCount(self.name, UNSAID)
             at = bisect_right(self.edges, value) - 1
             lower = -math.inf if at < 0 else self.edges[at]

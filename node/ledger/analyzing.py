@@ -1,5 +1,6 @@
 """What a worker that analyzes does to the ledger."""
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from node.ledger.records import Plan, Result, Revision, State
 from node.ledger.shadowing import Observed, Shadowing
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
+
+TRIES, TRY_AGAIN_S = 20, 0.005
+"""How often the most urgent revision is tried for, and seconds between, while it is locked."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Analyzing(Feedback, Shadowing):
         """Begin to analyze the most urgent revision that is ready; None if there is none.
 
         Of many who ask at the same time each gets another one. What waits after an error is
-        passed over until its pause ends.
+        passed over until its pause ends; what another one writes to only if that takes long.
         """
         waiting = _revision.alias()
         paused_until = waiting.c.paused_until
@@ -48,40 +52,34 @@ class Analyzing(Feedback, Shadowing):
             )
             .order_by(waiting.c.rank, waiting.c.id)
             .limit(1)
-            .with_for_update(skip_locked=True)
         )
-        return self._claim(_revision.c.id == first.scalar_subquery(), lease_s)
-
-    def claim(self, revision_id: int, lease_s: float) -> Claim | None:
-        """Begin to analyze a revision that is ready; None where another one has it."""
-        return self._claim(_revision.c.id == revision_id, lease_s)
-
-    def _claim(self, which: sa.ColumnElement[bool], lease_s: float) -> Claim | None:
-        now = self.clock()
-        with self.engine.begin() as connection:
-            claimed = connection.execute(
-                sa.update(_revision)
-                .where(
-                    which,
-                    _revision.c.state == State.READY,
-                    _revision.c.images_removed_at.is_(None),
-                )
-                .values(
-                    state=State.ANALYZING,
-                    attempts=_revision.c.attempts + 1,
-                    claims=_revision.c.claims + 1,
-                    due_at=now + lease_s,
-                    updated_at=now,
-                    paused_until=None,
-                    results_removed_at=None,
-                )
-                .returning(_revision.c.id)
-            ).scalar()
-            if claimed is None:
-                return None
-            self.note(connection, claimed, State.ANALYZING, None, now)
-        revision = self.revision(claimed)
+        for tries_left in reversed(range(TRIES)):
+            with self.engine.begin() as connection:
+                free = connection.execute(first.with_for_update(skip_locked=True)).scalar()
+                if free == connection.execute(first).scalar() or not tries_left:
+                    if free is not None:
+                        self._hand_out(connection, free, lease_s)
+                    break
+            time.sleep(TRY_AGAIN_S)  # images of the first come again, or another one claims it
+        revision = None if free is None else self.revision(free)
         return None if revision is None else Claim(revision)
+
+    def _hand_out(self, connection: sa.Connection, revision_id: int, lease_s: float) -> None:
+        now = self.clock()
+        connection.execute(
+            sa.update(_revision)
+            .where(_revision.c.id == revision_id)
+            .values(
+                state=State.ANALYZING,
+                attempts=_revision.c.attempts + 1,
+                claims=_revision.c.claims + 1,
+                due_at=now + lease_s,
+                updated_at=now,
+                paused_until=None,
+                results_removed_at=None,
+            )
+        )
+        self.note(connection, revision_id, State.ANALYZING, None, now)
 
     def extend(self, claim: Claim, lease_s: float) -> bool:
         """Say that the work goes on; False if it was taken over."""

@@ -1,7 +1,7 @@
 """Traits of series are counted by day: what came, what each judge said, how far two agreed."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -135,8 +135,27 @@ class Traits(Database):
             for row in rows
         ]
 
+    def forget_traits(self, first: int, last: int) -> bool:
+        """Delete what was counted on the earliest of some days; whether there was one.
+
+        One day is as much as a writer may be kept waiting for.
+
+        Parameters
+        ----------
+        first, last : int
+            Days since 1970, UTC; both count.
+        """
+        earliest = sa.select(sa.func.min(_tally.c.day)).where(_tally.c.day.between(first, last))
+        with self.reading() as connection:
+            day: int | None = connection.execute(earliest).scalar()
+        if day is None:
+            return False
+        with self.engine.begin() as connection:
+            connection.execute(sa.delete(_tally).where(_tally.c.day == day))
+        return True
+
     def daily(
-        self, first: int, last: int, primary_id: int, shadow_id: int, ignored: str
+        self, first: int, last: int, primary_id: int, shadow_id: int, ignored: Collection[str]
     ) -> list[TraitTally]:
         """What was counted on each of some days, the bins of a trait together.
 
@@ -144,8 +163,8 @@ class Traits(Database):
         ----------
         first, last, primary_id, shadow_id : int
             As of `trait_tallies`.
-        ignored : str
-            A bin that does not count.
+        ignored : collection of str
+            Bins that do not count.
         """
         columns = (_tally.c.day, _tally.c.primary_id, _tally.c.shadow_id, _tally.c.trait)
         with self.reading() as connection:
@@ -155,7 +174,7 @@ class Traits(Database):
                     sa.func.sum(_tally.c.series).label("series"),
                     sa.func.sum(_tally.c.total).label("total"),
                 )
-                .where(*_on_days(first, last, primary_id, shadow_id), _tally.c.bin != ignored)
+                .where(*_on_days(first, last, primary_id, shadow_id), _tally.c.bin.not_in(ignored))
                 .group_by(*columns)
                 .order_by(_tally.c.day)
             ).all()

@@ -12,7 +12,7 @@ Percent = Annotated[float, Field(gt=0, le=100)]
 
 
 class RetentionSettings(Section):
-    """How long images, results and rows are kept; 0 days: for ever."""
+    """How long images, results, rows and counts are kept; 0 days: for ever."""
 
     delivered_days: Days = Field(7, description="images of delivered series; 0: for ever")
     skipped_days: Days = Field(7, description="images of skipped series; 0: for ever")
@@ -21,6 +21,9 @@ class RetentionSettings(Section):
     quarantine_days: Days = Field(30, description="refused instances; 0: for ever")
     ledger_days: Days = Field(
         0, description="rows of series whose images and results are removed; 0: for ever"
+    )
+    drift_days: Days = Field(
+        1100, description="counts of days that nothing is compared with any more; 0: for ever"
     )
     clean_above: Percent = Field(
         85, description="percent of the disk in use: the oldest that is delivered or skipped goes"

@@ -54,7 +54,8 @@ def drift_values(drift: Drift, ledger: Ledger, rules: DriftSettings) -> values.D
     days = Window(drift.recent.first - rules.reference_days, drift.recent.last)
     second = NOBODY if drift.shadow is None else drift.shadow.id
     daily = defaultdict(list)
-    for tally in ledger.daily(days.first, days.last, drift.primary.id, second, UNSAID):
+    unknown = UNSAID, Verdict.UNKNOWN
+    for tally in ledger.daily(days.first, days.last, drift.primary.id, second, unknown):
         daily[tally.primary_id, tally.shadow_id, tally.trait].append(tally)
     return values.Drift(
         reference=_days(drift.reference, drift, recent=False),

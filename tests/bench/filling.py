@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from ml.labels import LABELS
 from node.ledger import DeliveryState, State, open_ledger, schema
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -85,8 +86,7 @@ class Filling:
         root = f"'{_ROOT}.' || (i * {_FACTOR} % {_SIZE})"
         study, series = f"{root} || '.1'", f"{root} || '.2'"
         folder = f"{study} || '/' || {series} || '/'"
-        labels = ("any", "epidural", "intraparenchymal", "intraventricular", "subdural")
-        maxima = ", ".join(f'"{label}": 0.03125{n}' for n, label in enumerate(labels))
+        maxima = ", ".join(f'"{label}": 0.03125{n}' for n, label in enumerate(LABELS))
         instance_id = f"((i - 1) * {self.instances} + k)"
         result_id = f"((i - 1) * {self.results} + k)"
         digest = f"'{'c0ffee' * 8}' || ({10**15} + {instance_id})"

@@ -20,6 +20,7 @@ from tests import ct
 from tests.bench.row import Comparison, Figure, LeftOut, Row
 from tests.bench.turns import in_turns, seconds
 from tests.cases import make_case
+from tests.claiming import claimed
 from tests.e2e.peers import Orthanc, dcmtk, running_orthanc, storescu
 
 COUNT = 200
@@ -102,8 +103,7 @@ class Node:
         revision = self.ledger.revision(self.ledger.store(image, 30).revision_id)
         assert revision is not None
         assert self.ledger.ready(revision, [])
-        claim = self.ledger.claim(revision.id, 30)
-        assert claim is not None
+        claim = claimed(self.ledger, revision.id)
         assert self.ledger.report(claim, self.results, [PACS], warnings=[], maxima={"any": 0.5})
 
 

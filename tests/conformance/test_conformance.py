@@ -74,6 +74,7 @@ from node.settings import DeliverSettings, Destination, Settings
 from node.spool import Spool
 from node.stow.answer import Reason
 from tests.archives import BadArchive, running
+from tests.claiming import claimed
 from tests.conformance import content, page
 from tests.conformance.made import Made, everything, items_within
 from tests.ct import STUDY, image, series
@@ -553,7 +554,7 @@ def _report_results(ledger: Any, results: Sequence[Result]) -> None:
     instance = Instance("1.2", "1.2.7", "1.2.7.1", CTImageStorage, "0" * 64, Path("1"), "CT")
     revision = ledger.revision(ledger.store(instance, 30).revision_id)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
+    claim = claimed(ledger, revision.id)
     assert ledger.report(claim, results, ["pacs"], warnings=[], maxima={"any": 0.5})
 
 

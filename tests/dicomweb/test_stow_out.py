@@ -24,6 +24,7 @@ from node.multipart import RELATED, MediaType, take_apart
 from node.settings import Destination, Settings
 from node.spool import Spool
 from tests.certificates import Authority
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.dicomweb.servers import Answer, Request, Told, json_answer, nginx_before
 from tests.e2e.peers import Orthanc
@@ -57,8 +58,7 @@ def reported(ledger: Ledger, spool: Spool) -> Reported:
         revision = ledger.revision(ledger.store(instance, 30).revision_id)
         assert revision is not None
         assert ledger.ready(revision, [])
-        claim = ledger.claim(revision.id, 30)
-        assert claim is not None
+        claim = claimed(ledger, revision.id)
         captures = [
             capture(spool, study, series, Path(series) / f"{n}.dcm", size) for n in range(objects)
         ]

@@ -30,6 +30,7 @@ from node.ledger import DeliveryState, Instance, Ledger, Reference, Revision, St
 from node.receive import start_receiver
 from node.settings import Settings
 from node.spool import Spool
+from tests.claiming import claimed
 from tests.e2e.conftest import Series
 from tests.e2e.peers import Node, Orthanc, running_node, wait_for
 from tests.e2e.test_delivery import capture
@@ -234,8 +235,7 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
     revision = ledger.revision(ledger.store(instance, 30).revision_id)
     assert revision is not None
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     results = [capture(spool, Path(f"{n}.dcm")) for n in range(3)]
     assert ledger.report(claim, results, ["orthanc"], warnings=[], maxima={"any": 0.5})
     receiver = start_receiver(settings, spool, ledger, Auditor.silent())

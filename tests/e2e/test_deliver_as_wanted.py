@@ -32,6 +32,7 @@ from node.routing import Workitem
 from node.settings import ReportForm, Settings
 from node.spool import Spool
 from tests.cases import make_case
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.e2e.peers import running_storescp
 from tests.e2e.worklist import Worklist, running_worklist
@@ -68,8 +69,7 @@ def reported(ledger: Ledger, made: list[ResultObject], spool: Spool) -> Callable
         revision = ledger.revision(ledger.store(image, 30).revision_id)
         assert revision is not None
         assert ledger.ready(revision, [])
-        claim = ledger.claim(revision.id, 30)
-        assert claim is not None
+        claim = claimed(ledger, revision.id)
         results = recorded(made, spool)
         plan = Plan(tuple(planned(result, follows) for result in results))
         assert ledger.report(claim, results, plan, warnings=[], maxima={"any": 0.5})

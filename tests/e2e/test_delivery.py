@@ -18,6 +18,7 @@ from node.deliver.deliverer import LEASE_S, NOTED_TOGETHER, Deliverer
 from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.e2e.peers import running_storescp
 
@@ -106,8 +107,7 @@ def reported(ledger: Ledger, spool: Spool) -> Callable[..., Revision]:
         revision = ledger.revision(ledger.store(instance, 30).revision_id)
         assert revision is not None
         assert ledger.ready(revision, [])
-        claim = ledger.claim(revision.id, 30)
-        assert claim is not None
+        claim = claimed(ledger, revision.id)
         results = [capture(spool, Path(series) / f"{n}.dcm") for n in range(objects)]
         assert ledger.report(claim, results, destinations, warnings=[], maxima={"any": 0.5})
         return revision

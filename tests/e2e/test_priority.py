@@ -120,7 +120,7 @@ class Department:
             assert len({result.sop_instance_uid for result in kept}) == len(kept)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def department(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Department]:
     url = f"sqlite:///{tmp_path}/ledger.sqlite"
     if request.param == "postgresql":
@@ -151,6 +151,7 @@ def sweeping(department: Department) -> None:
     department.stack.callback(stop.set)
 
 
+@pytest.mark.parametrize("department", ["postgresql"], indirect=True)
 def test_the_urgent_one_is_claimed_next_whatever_waits_and_the_others_in_their_order(
     department: Department,
 ) -> None:

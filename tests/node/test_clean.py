@@ -15,7 +15,11 @@ from node.clean import DAY_S, Cleaner
 from node.commit.answering import judge
 from node.commit.content import Status
 from node.disk import Disk
+from node.drift import day_of
+from node.drift.traits import KVP
 from node.ledger import (
+    NOBODY,
+    Claim,
     Instance,
     Ledger,
     Outcome,
@@ -30,6 +34,7 @@ from node.reconcile import reconcile
 from node.settings import Settings
 from node.spool import Spool, digest_of
 from tests import ct
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.e2e.peers import storescu
 from tests.listening import listening
@@ -101,8 +106,10 @@ class Node:
     def report(self, revision: Revision, *destinations: str) -> Revision:
         if revision.state is State.RECEIVING:
             assert self.ledger.ready(revision, [])
-        claim = self.ledger.claim(revision.id, 30)
-        assert claim is not None
+        return self.report_claimed(claimed(self.ledger, revision.id), *destinations)
+
+    def report_claimed(self, claim: Claim, *destinations: str) -> Revision:
+        revision = claim.revision
         folder = self.spool.results_folder("1.2", revision.series_instance_uid, revision.number)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "sr.dcm").write_bytes(b"sr" * 100)
@@ -133,8 +140,7 @@ class Node:
             assert self.ledger.skip(revision, "contrast", "C+", [])
         else:
             assert self.ledger.ready(revision, [])
-            claim = self.ledger.claim(revision.id, 30)
-            assert claim is not None
+            claim = claimed(self.ledger, revision.id)
             assert self.ledger.fail(claim, "error", "odd")
         assert self.ledger.explain(self.found(revision.id), [], [], "")
         return self.found(revision.id)
@@ -217,12 +223,12 @@ def test_with_0_days_everything_is_kept_for_ever(node: Node) -> None:
 
 def test_nothing_that_is_under_way_goes_however_old(node: Node) -> None:
     node.receive("1")
-    assert node.ledger.ready(node.receive("2"), [])
-    analyzed = node.receive("3")
-    assert node.ledger.ready(analyzed, [])
-    assert node.ledger.claim(analyzed.id, 30)
     node.report(node.receive("4"), "pacs")
     node.report(node.receive("5"))  # without a destination they are nowhere else
+    analyzed = node.receive("3")
+    assert node.ledger.ready(analyzed, [])
+    claimed(node.ledger, analyzed.id)
+    assert node.ledger.ready(node.receive("2"), [])
     node.disk = used(98)
     node.days(1000)
     node.look()
@@ -551,6 +557,42 @@ def test_rows_go_after_everything_else_where_that_is_wanted(node: Node) -> None:
         for table in (schema.result, schema.delivery):
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
     assert len(node.images("3")) == 3
+
+
+def test_counts_of_days_go_after_their_time_but_for_those_that_are_compared(node: Node) -> None:
+    today = int(node.clock.now // DAY_S)
+    kept = {"drift_days": 300}
+    accepted = {"reference_from": day_of(today - 900), "reference_days": 20}
+    node.settings = Settings(home=node.settings.home, retention=kept, drift=accepted)
+    node.start()
+    days = [today - ago for ago in (1000, 901, 900, 881, 880, 400, 301, 300, 34, 1, 0)]
+    with node.ledger.engine.begin() as connection:
+        for day in days:
+            node.ledger.count_traits(connection, [KVP.count("120")], NOBODY, NOBODY, day * DAY_S)
+
+    def left() -> list[int]:
+        found = node.ledger.trait_tallies
+        return [today - day for day in days if found(day, day, NOBODY, NOBODY)]
+
+    node.look()
+    assert left() == [900, 881, 300, 34, 1, 0]
+    node.settings = Settings(home=node.settings.home, retention=kept)
+    node.start()
+    node.days(300)
+    node.look()
+    assert left() == [0]
+
+
+def test_counts_are_kept_as_long_as_they_are_compared_whatever_their_time(node: Node) -> None:
+    today = int(node.clock.now // DAY_S)
+    node.settings = Settings(home=node.settings.home, retention={"drift_days": 1})
+    node.start()
+    for day in (today - 104, today - 103):  # 14 recent days, and 90 before them
+        with node.ledger.engine.begin() as connection:
+            node.ledger.count_traits(connection, [KVP.count("120")], NOBODY, NOBODY, day * DAY_S)
+    node.look()
+    assert node.ledger.trait_tallies(0, today - 104, NOBODY, NOBODY) == []
+    assert node.ledger.trait_tallies(today - 103, today, NOBODY, NOBODY)
 
 
 def test_refused_instances_go_by_their_age(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,16 @@ from unittest.mock import patch
 
 import pytest
 
-from node.ledger import ENDED, DeliveryState, Kept, RetentionRule, Revision, State, open_ledger
+from node.ledger import (
+    ENDED,
+    Claim,
+    DeliveryState,
+    Kept,
+    RetentionRule,
+    Revision,
+    State,
+    open_ledger,
+)
 from node.settings import Settings
 from tests.conftest import Clock
 from tests.node.test_clean import PEER, ROOM, Killed, Node, used
@@ -97,9 +106,18 @@ class Campaign:
             self.series += 1
         self.node.receive(self.name(), range(k, k + 1), content)
 
+    def claimed(self) -> Claim | None:
+        """What a worker gets: a series that has come to rest, or that waited before."""
+        ledger = self.node.ledger
+        if revision := self.newest(State.RECEIVING):
+            assert ledger.ready(revision, [])
+        while (claim := ledger.claim_next(30)) and not ledger.is_newest(claim.revision):
+            assert ledger.supersede(claim)
+        return claim
+
     def report(self) -> None:
-        if revision := self.newest(State.RECEIVING, State.READY):
-            self.node.report(revision, *DESTINATIONS)
+        if claim := self.claimed():
+            self.node.report_claimed(claim, *DESTINATIONS)
 
     def skip(self) -> None:
         if revision := self.newest(State.RECEIVING):
@@ -110,12 +128,9 @@ class Campaign:
             assert self.node.ledger.explain(revision, [], [], "")
 
     def fail(self) -> None:
-        if revision := self.newest(State.RECEIVING):
-            assert self.node.ledger.ready(revision, [])
-            claim = self.node.ledger.claim(revision.id, 30)
-            assert claim is not None
+        if claim := self.claimed():
             assert self.node.ledger.fail(claim, "error", "odd")
-            assert self.node.ledger.explain(self.node.found(revision.id), [], [], "")
+            assert self.node.ledger.explain(self.node.found(claim.revision.id), [], [], "")
 
     def deliver(self) -> None:
         destination = self.chance.choice(DESTINATIONS)

@@ -16,6 +16,7 @@ from node.ledger import (
     Revision,
     State,
 )
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 LEASE_S, WAIT_S, PAUSE_S, GIVE_UP_S = 10.0, 60.0, 5.0, 1000.0
@@ -28,8 +29,7 @@ def make_sent(ledger: Ledger, *destinations: str, series: str = "1.2.4", sent: i
     instance = Instance("1.2", series, f"{series}.1", CT, "0" * 64, Path("1.dcm"), "CT")
     revision = found(ledger, ledger.store(instance, 30).revision_id)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     results = [
         Result("sc", f"{series}.9", "1.2.840.7", f"{series}.9.{n}", Path(f"{n}.dcm"))
         for n in range(3)

@@ -68,6 +68,17 @@ def test_where_both_always_say_the_same_one_thing_kappa_says_nothing() -> None:
     assert of(0, 0, 0, 0).kappa is None
 
 
+@pytest.mark.parametrize("table", [(0, 200, 0, 0), (0, 0, 200, 0), (0, 100, 100, 0)])
+def test_of_models_that_never_say_the_same_kappa_says_so(table: tuple[int, int, int, int]) -> None:
+    _, first, second, _ = table
+    kappa = of(*table).kappa
+    assert kappa is not None
+    assert kappa.value == pytest.approx(
+        cohen_kappa_score([1] * first + [0] * second, [0] * first + [1] * second)
+    )
+    assert kappa.low <= kappa.value <= kappa.high < 0.1
+
+
 def test_series_are_counted_by_who_calls_a_finding_present() -> None:
     subdural = SAME | {"subdural": 0.9}
     found = agreements(

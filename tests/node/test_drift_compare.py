@@ -63,6 +63,17 @@ def test_a_value_that_never_came_before_is_found_where_all_were_the_same(
     assert of_numbers(counts[0], counts[0]) is Level.STABLE
 
 
+@pytest.mark.parametrize("other", [2.5, 10.0])
+@pytest.mark.parametrize("had", [0, 10])
+def test_what_few_had_and_many_have_now_is_found_on_either_side_of_what_is_usual(
+    other: float, had: int
+) -> None:
+    usual, new = THICKNESS.count(5.0).bin, THICKNESS.count(other).bin
+    before, now = Counter({usual: 1000 - had, new: had}), Counter({usual: 170, new: 30})
+    assert of_numbers(before, now) is Level.LARGE
+    assert of_numbers(now, before) is Level.LARGE
+
+
 def test_a_number_that_is_not_said_any_more_is_a_change() -> None:
     before = hu(32, 1000, 1)
     assert of_numbers(before, hu(32, 150, 2) + Counter({UNSAID: 100})) is Level.LARGE

@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from ml.phantom import make_phantom
 from ml.series import Slice, Volume
@@ -67,7 +69,30 @@ def test_an_enhanced_image_says_its_thickness_for_all_frames() -> None:
     assert found(case)["slice_thickness_mm"] == ("2.5", 2.5)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, "much", None])
+def test_of_an_enhanced_image_tube_and_kernel_are_those_of_its_frames() -> None:
+    case = make_case(4, enhanced=True)
+    header = case.sources[0]
+    tube, reconstruction = Dataset(), Dataset()
+    tube.KVP, reconstruction.ConvolutionKernel = "140", ["Br40", "3"]
+    header.SharedFunctionalGroupsSequence[0].CTReconstructionSequence = [reconstruction]
+    header.PerFrameFunctionalGroupsSequence[0].CTXRayDetailsSequence = [tube]
+    traits = found(case)
+    assert traits["kvp"][0] == "140"
+    assert traits["kernel"][0] == "Br40 3"
+
+
+def test_a_value_that_cannot_be_read_is_not_said_and_hides_no_other() -> None:
+    case = make_case(2, ConvolutionKernel="H31s")
+    for keyword, vr, value in (("KVP", "FD", b"120"), ("SliceThickness", "DS", b"5\\2.5 ")):
+        tag = Tag(keyword)
+        case.sources[0][tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    traits = found(case)
+    assert traits["kvp"][0] == traits["slice_thickness_mm"][0] == UNSAID
+    assert traits["kernel"][0] == "H31s"
+    assert traits["slices"] == ("2", 2)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e300, "much", None])
 def test_a_number_that_is_none_is_not_said(value: float | str | None) -> None:
     assert SOFT_MEAN.count(value).bin == UNSAID
 

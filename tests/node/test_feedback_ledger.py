@@ -30,6 +30,7 @@ from node.ledger import (
     open_ledger,
     schema,
 )
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -57,8 +58,7 @@ def judge(
     revision = ledger.revision(revision_id)
     assert revision is not None
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision_id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision_id)
     assert ledger.report(
         claim,
         [],
@@ -319,8 +319,7 @@ def test_who_stores_a_late_image_and_who_reports_do_not_wait_for_each_other(
     revision = ledger.revision(ledger.store(image, 0).revision_id)
     assert revision is not None
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     with ThreadPoolExecutor() as pool, ledger.engine.begin() as storing:
         storing.execute(sa.select(schema.series.c.id).with_for_update())
         reported = pool.submit(

@@ -28,6 +28,7 @@ from node.ledger import (
     open_ledger,
     patiently,
 )
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
@@ -67,9 +68,7 @@ def make_ready(ledger: Ledger, series: str = SERIES) -> Revision:
 
 
 def claim(ledger: Ledger, revision: Revision) -> Claim:
-    taken = ledger.claim(revision.id, LEASE_S)
-    assert taken is not None
-    return taken
+    return claimed(ledger, revision.id, LEASE_S)
 
 
 def results(count: int = 2, mark: str = "9") -> list[Result]:
@@ -341,19 +340,20 @@ def test_a_skipped_revision_says_why_and_is_due_for_nothing_else(
 def test_of_two_claims_one_wins(ledger: Ledger) -> None:
     revision = make_ready(ledger)
     taken = claim(ledger, revision)
-    assert ledger.claim(revision.id, LEASE_S) is None
+    assert ledger.claim_next(LEASE_S) is None
     assert (taken.attempt, taken.revision.state) == (1, State.ANALYZING)
 
 
-def test_what_is_not_ready_or_not_there_cannot_be_claimed(ledger: Ledger) -> None:
-    assert ledger.claim(receive(ledger).id, LEASE_S) is None
-    assert ledger.claim(4711, LEASE_S) is None
+def test_where_nothing_is_ready_nothing_is_claimed(ledger: Ledger) -> None:
+    assert ledger.claim_next(LEASE_S) is None
+    receive(ledger)
+    assert ledger.claim_next(LEASE_S) is None
 
 
 def test_of_many_claims_at_the_same_time_one_wins(ledger: Ledger) -> None:
     revision = make_ready(ledger)
     with ThreadPoolExecutor(8) as pool:
-        taken = list(pool.map(lambda _: ledger.claim(revision.id, LEASE_S), range(8)))
+        taken = list(pool.map(lambda _: ledger.claim_next(LEASE_S), range(8)))
     assert len([t for t in taken if t is not None]) == 1
     assert found(ledger, revision.id).attempts == 1
 
@@ -992,8 +992,8 @@ def test_two_ledgers_on_one_database_see_each_other(url: str, clock: Clock) -> N
     one, two = open_ledger(url), open_ledger(url)
     one.clock = two.clock = clock
     revision = make_ready(one)
-    assert two.claim(revision.id, LEASE_S) is not None
-    assert one.claim(revision.id, LEASE_S) is None
+    assert claim(two, revision)
+    assert one.claim_next(LEASE_S) is None
     one.close()
     two.close()
 

@@ -1,23 +1,20 @@
 """Worklists: what comes first, what a page goes on after, whatever moves meanwhile."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ml.labels import LABELS
 from node.ledger import Instance, Ledger, Result, Revision, Selection, State, open_ledger
-from tests.bench.filling import CT, SR
+from node.show.series import details, details_json
+from node.spool import Spool
+from tests.bench.filling import CT, SR, Filling
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 Go = Callable[..., Revision]
-
-
-@pytest.fixture
-def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
-    opened = open_ledger(url)
-    opened.clock = clock
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -38,8 +35,7 @@ def go(ledger: Ledger, clock: Clock) -> Go:
             assert ledger.skip(revision, "contrast", "C+", [])
         elif state is not State.RECEIVING:
             assert ledger.ready(revision, [])
-            claim = ledger.claim(id, 30)
-            assert claim is not None
+            claim = claimed(ledger, id)
             if state is State.FAILED:
                 assert ledger.fail(claim, "error", "no")
             if state in (State.REPORTED, State.DELIVERED):
@@ -120,8 +116,7 @@ def test_only_what_moved_since_a_time_is_listed(ledger: Ledger, go: Go, clock: C
 def test_a_series_that_is_judged_again_is_flagged_by_the_last_word(ledger: Ledger, go: Go) -> None:
     revision = go(State.REPORTED, "any")
     assert ledger.make_again(revision.id, "a file is gone")
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     assert ledger.report(claim, [], [], warnings=[], maxima={"any": 0.1})
     assert listed(ledger, Selection(only_flagged=True)) == []
 
@@ -135,3 +130,17 @@ def test_the_first_image_of_each_series_is_found(ledger: Ledger, go: Go) -> None
     (found,) = ledger.series_of_instance(firsts[revisions[0].id].sop_instance_uid)
     assert found.id == revisions[0].id
     assert ledger.siblings(found) == [found]
+
+
+def test_a_series_of_long_ago_is_shown_with_all_that_is_known_of_it(
+    url: str, clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filling = Filling(2, instances=1, results=1, until=clock.now)
+    filling.fill(url)
+    ledger = open_ledger(url)
+    (revision,) = ledger.find(filling.uid(2))
+    entry = details_json(ledger, Spool(tmp_path), revision)
+    details(Console(), [entry])
+    ledger.close()
+    assert set(entry["probabilities"]) == set(LABELS)
+    assert "judged in the shadow by second 0" in capsys.readouterr().out

@@ -41,6 +41,7 @@ from node.ledger import (
 )
 from tests import drift as invented
 from tests.bench.filling import CT, SR, Filling
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 NAMES = ["pacs", "archive"]
@@ -50,7 +51,7 @@ GROWING = {
     *("commitment", "commitment_transaction", "owed_report", "notification"),
     *("judged", "reading"),
     *("commitment", "commitment_transaction", "owed_report", "notification", "retrieval"),
-    *("shadow", "tally"),
+    *("shadow", "tally", "trait_tally"),
 }
 SMALL_INDEXES = {
     *("revision_due", "delivery_due", "commitment_due", "owed_report_due"),
@@ -219,15 +220,13 @@ def end_otherwise(ledger: Ledger, clock: Clock) -> None:
     assert ledger.explain(skipped, results("2"), NAMES, "a notice says so")
     assert ledger.retry(skipped, NAMES)
     assert ledger.ready(found(ledger, revision.id), [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     clock.pass_s(40)
     assert ledger.take_back(claim.revision, 3)
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     assert ledger.yield_claim(claim, "no memory", 1)
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    clock.pass_s(1)
+    claim = claimed(ledger, revision.id)
     ledger.known_paths([claim.revision.series_instance_uid])
     assert [r.id for r in ledger.under_way()] == [revision.id]
     assert ledger.lose(claim.revision, ledger.instances(claim.revision)[:1])
@@ -388,8 +387,7 @@ def route(ledger: Ledger) -> None:
     revision = receive(ledger)
     assert ledger.senders(revision) == ("SCANNER",)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     made = results("1")
     uids = [result.sop_instance_uid for result in made]
     plan = Plan((Planned(uids[0], "pacs"), Planned(uids[1], "archive", "pacs")))
@@ -443,8 +441,7 @@ def shadow(ledger: Ledger, clock: Clock) -> None:
     invented.fill(ledger, range(today - 3, today), 20, invented.Site())
     revision = receive(ledger)
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     said = invented.maxima(np.random.default_rng(1), bleeds=True)
     observed = Observed(said=said_of(said, [], invented.FIRST), is_shadowed=True)
     assert ledger.report(
@@ -480,7 +477,8 @@ def shadow(ledger: Ledger, clock: Clock) -> None:
     assert ledger.shadow_of(revision.id) is not None
     judges = ledger.model_id(invented.FIRST), ledger.model_id(invented.SECOND)
     assert ledger.trait_tallies(today - 1, today, *judges)
-    assert ledger.daily(today - 1, today, *judges, "")
+    assert ledger.daily(today - 1, today, *judges, [""])
+    assert ledger.forget_traits(0, today - 3)
     assert ledger.judged_by_both(*judges, (today - 1) * DAY_S, 10)
 
 

@@ -19,6 +19,7 @@ from node.ledger import (
     Revision,
     State,
 )
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 MAXIMA = {"any": 0.5}
@@ -47,8 +48,7 @@ def reported(
     revision = ledger.revision(stored.revision_id)
     assert revision is not None
     assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     where = plan(mark) if where is None else where
     assert ledger.report(claim, results(mark), where, warnings=[], maxima=MAXIMA, **more)
     return found(ledger, revision)
@@ -202,8 +202,7 @@ def test_once_a_route_names_somebody_a_retry_sends_what_went_nowhere(ledger: Led
 def test_an_object_that_is_made_again_under_another_name_is_found_there(ledger: Ledger) -> None:
     revision = reported(ledger)
     assert ledger.make_again(revision.id, "gone")
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     moved = [Result("sr", "1.9", SR, "1.9.1.1", Path("1/sr-enhanced.dcm"))]
     where = Plan((Planned("1.9.1.1", "pacs"),))
     assert ledger.report(claim, moved, where, warnings=[], maxima=MAXIMA)
@@ -231,8 +230,7 @@ def test_a_report_replaces_one_of_its_own_class_rather_than_a_later_one(ledger: 
     path = Path("late.dcm")
     revision = reported(ledger, where=Plan())
     assert ledger.make_again(revision.id, "")
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     assert ledger.report(claim, first, Plan(), warnings=[], maxima=MAXIMA)
     image = Instance("1.2", "1.2.3.1", "1.2.3.1.2", "1.2", "e" * 64, path, "CT")
     late = ledger.revision(ledger.store(image, 30).revision_id)

@@ -31,6 +31,7 @@ from node.metrics.following import SPOOL, Counts, Cursor, Histogram, Station, ti
 from node.settings import Settings
 from node.spool import Spool
 from node.vitals import GPU, Background, WorkerState
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.node.test_feedback_ledger import judge, say
 
@@ -74,8 +75,7 @@ def report(ledger: Ledger, clock: Clock, revision: Revision) -> None:
     clock.pass_s(3)
     assert ledger.ready(revision, [])
     clock.pass_s(7)
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     clock.pass_s(11)
     uid = revision.series_instance_uid
     results = [Result("sr", f"{uid}.9", SR, f"{uid}.9.{n}", Path("r")) for n in range(2)]

@@ -12,6 +12,7 @@ from node.ledger import Instance, Ledger, Revision, State, open_ledger
 from node.settings import Settings
 from node.spool import Spool, digest_of
 from node.sweep import Sweeper
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.node.conftest import Heard
 
@@ -70,8 +71,7 @@ def ended(ledger: Ledger, slices: list[Path], tmp_path: Path) -> Callable[..., R
             assert ledger.skip(revision, reason, "why", [])
         else:
             assert ledger.ready(revision, [])
-            claim = ledger.claim(revision.id, 30)
-            assert claim is not None
+            claim = claimed(ledger, revision.id)
             assert ledger.fail(claim, reason, "why")
         revision = ledger.revision(revision.id)
         assert revision is not None
@@ -167,8 +167,7 @@ def test_after_a_retry_that_fails_otherwise_the_second_notice_names_the_first(
     revision, one = ended(), sweeper()
     one.explain()
     assert ledger.retry(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     assert ledger.fail(claim, "device-error", "no GPU")
     one.explain()
     first, second = notices(ledger, revision, tmp_path)
@@ -193,8 +192,7 @@ def test_a_notice_goes_by_the_routes_and_what_nobody_gets_is_kept(
     assert ledger.history(revision)[-1].detail == "a notice says so; ct: pacs"
 
     assert ledger.retry(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(ledger, revision.id)
     assert ledger.fail(claim, "worker-lost", "another reason")
     one(flagged).explain()
     assert len(ledger.deliveries(revision)) == 1, "nothing more"

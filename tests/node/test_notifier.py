@@ -20,6 +20,7 @@ from node.notify.notifier import LEASE_S
 from node.settings import Settings
 from node.spool import Spool, digest_of
 from tests.certificates import Authority
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.node.audit_schema import check
 from tests.node.test_notify_ways import tls_listener
@@ -59,8 +60,7 @@ class Desk:
         return revision
 
     def reported(self, *flagged: str, series: str = SERIES, path: Path = Path("x")) -> Revision:
-        claim = self.ledger.claim(self.ready(series, path).id, 30)
-        assert claim is not None
+        claim = claimed(self.ledger, self.ready(series, path).id)
         maxima = {"any": 0.9, "subdural": 0.8}
         assert self.ledger.report(
             claim, [], [], warnings=[], maxima=maxima, flagged=flagged, said="archive: pacs"
@@ -68,8 +68,7 @@ class Desk:
         return self.now(claim.revision.id)
 
     def failed(self, series: str = SERIES) -> Revision:
-        claim = self.ledger.claim(self.ready(series).id, 30)
-        assert claim is not None
+        claim = claimed(self.ledger, self.ready(series).id)
         assert self.ledger.fail(claim, "pixel-data", "slice 3 of CT HEAD of Roe is broken")
         return self.now(claim.revision.id)
 
@@ -155,8 +154,7 @@ def test_a_series_that_fails_again_is_told_again(desk: Desk, hook: Hook) -> None
     revision = desk.failed()
     look(notifier)
     assert desk.ledger.retry(revision, [])
-    claim = desk.ledger.claim(revision.id, 30)
-    assert claim is not None
+    claim = claimed(desk.ledger, revision.id)
     desk.ledger.fail(claim, "pixel-data", "again")
 
     look(notifier)

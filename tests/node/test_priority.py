@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,10 @@ from rich.console import Console
 
 from ml.phantom import make_phantom, write_dicom
 from node.assemble import priority_of
+from node.hints import Queue
 from node.ledger import (
+    HINT_S,
+    Claim,
     Instance,
     Ledger,
     Priority,
@@ -27,12 +30,14 @@ from node.ledger import (
     Selection,
     State,
     open_ledger,
+    schema,
 )
 from node.settings import PriorityRule, Settings
 from node.show import series
 from node.spool import Spool, digest_of
 from node.sweep import Sweeper
 from tests.bench.filling import CT, SR, Filling
+from tests.claiming import claimed as claimed_one
 from tests.conftest import Clock
 
 LEASE_S = 30.0
@@ -225,6 +230,21 @@ def test_of_many_workers_that_ask_at_once_each_gets_another_one_and_the_urgent_g
     assert rest == sorted(rest)
 
 
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("held_s", "goes_first"), [(0.03, "urgent"), (1.0, "routine")])
+def test_an_urgent_one_whose_images_come_again_is_waited_for_but_not_for_long(
+    ledger: Ledger, held_s: float, goes_first: str
+) -> None:
+    ids = {"routine": ready(ledger), "urgent": ready(ledger, URGENT)}
+    is_urgent = schema.revision.c.id == ids["urgent"]
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.engine.begin() as storing:
+            storing.execute(sa.select(schema.revision.c.id).where(is_urgent).with_for_update())
+            claim = pool.submit(claimed, ledger)
+            wait([claim], timeout=held_s)
+        assert claim.result() == ids[goes_first]
+
+
 def test_a_clock_that_is_set_back_lets_nobody_starve(ledger: Ledger, clock: Clock) -> None:
     before, urgent = ready(ledger), ready(ledger, URGENT)
     clock.pass_s(-24 * HOUR_S)
@@ -327,16 +347,16 @@ def test_the_most_urgent_one_waits_at_most_for_the_one_that_is_running(
 
 def plan(ledger: Ledger) -> str:
     """How the database finds the next one."""
-    asked: list[tuple[str, Any]] = []
+    asked: dict[str, Any] = {}
 
     def note(_conn: Any, _cursor: Any, text: str, parameters: Any, *_: Any) -> None:
-        if text.startswith("UPDATE revision"):
-            asked.append((text, parameters))
+        if "ORDER BY" in text:
+            asked.setdefault(text, parameters)
 
     sa.event.listen(ledger.engine, "before_cursor_execute", note)
     assert claimed(ledger) is not None
     sa.event.remove(ledger.engine, "before_cursor_execute", note)
-    ((text, parameters),) = asked
+    text, parameters = next(iter(asked.items()))
     words = {"sqlite": "EXPLAIN QUERY PLAN", "postgresql": "EXPLAIN"}[ledger.engine.dialect.name]
     with ledger.engine.begin() as connection:
         rows = connection.exec_driver_sql(f"{words} {text}", parameters).all()
@@ -381,18 +401,18 @@ def results(mark: int) -> list[Result]:
     return [Result("sr", f"1.9.{mark}", SR, f"1.9.{mark}.{n}", Path(f"{n}.dcm")) for n in range(2)]
 
 
-def report(ledger: Ledger, id_: int) -> None:
-    claim = ledger.claim(id_, LEASE_S)
-    assert claim is not None
-    assert ledger.report(claim, results(id_), ["pacs"], warnings=[], maxima={"any": 0.5})
+def report(ledger: Ledger, claim: Claim) -> None:
+    made = results(claim.revision.id)
+    assert ledger.report(claim, made, ["pacs"], warnings=[], maxima={"any": 0.5})
 
 
 def test_results_of_urgent_ones_are_sent_first(ledger: Ledger, clock: Clock) -> None:
     first = ready(ledger)
     clock.pass_s(60)
     second, urgent = ready(ledger), ready(ledger, URGENT)
-    for id_ in (second, first, urgent):
-        report(ledger, id_)
+    taken = [claimed_one(ledger, id_) for id_ in (urgent, first, second)]
+    for claim in reversed(taken):
+        report(ledger, claim)
 
     order = [delivery.revision_id for delivery in ledger.due_deliveries("pacs")]
     assert order == [urgent, urgent, first, first, second, second]
@@ -402,12 +422,12 @@ def test_results_that_are_sent_again_by_hand_wait_behind_those_of_today(
     ledger: Ledger, clock: Clock
 ) -> None:
     old = ready(ledger)
-    report(ledger, old)
+    report(ledger, claimed_one(ledger, old))
     for delivery in ledger.due_deliveries("pacs"):
         ledger.give_up(delivery, "refused")
     clock.pass_s(24 * HOUR_S)
     today = ready(ledger, URGENT)
-    report(ledger, today)
+    report(ledger, claimed_one(ledger, today))
     assert ledger.retry(found(ledger, old), ["pacs"])
 
     order = [delivery.revision_id for delivery in ledger.due_deliveries("pacs")]
@@ -418,7 +438,7 @@ def test_results_that_an_archive_has_lost_wait_behind_those_of_today(
     ledger: Ledger, clock: Clock
 ) -> None:
     old = ready(ledger)
-    report(ledger, old)
+    report(ledger, claimed_one(ledger, old))
     ledger.sent([(delivery, None) for delivery in ledger.due_deliveries("pacs")])
     clock.pass_s(24 * HOUR_S)
     commitment = ledger.take_commitment("pacs", LEASE_S, 0)
@@ -427,7 +447,7 @@ def test_results_that_an_archive_has_lost_wait_behind_those_of_today(
     assert uid is not None
     assert ledger.asked(commitment, 60)
     today = ready(ledger)
-    report(ledger, today)
+    report(ledger, claimed_one(ledger, today))
     clock.pass_s(1)
     lost = [reference.sop_instance_uid for reference in commitment.references]
     assert ledger.hear(uid, [], dict.fromkeys(lost, "lost"), lambda _n: 0, 1e9) is not None
@@ -466,6 +486,10 @@ class Told:
     def analyze(self, revision_id: int) -> None:
         """Note a hint."""
         self.ready.append(revision_id)
+
+    def is_empty(self, _queue: Queue) -> bool:
+        """Every hint was lost."""
+        return True
 
 
 @pytest.fixture(scope="module")
@@ -537,6 +561,24 @@ def test_what_comes_while_much_is_assembled_does_not_wait_for_all_of_it(
     sweeper.assemble()
 
     assert told.ready == [routine[0], urgent, *routine[1:]]
+
+
+def test_a_lost_hint_is_sent_again_when_nothing_more_is_written_to_its_series(
+    station: Callable[..., tuple[Sweeper, Told]],
+    slices: list[bytes],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sweeper, told = station()
+    receive(sweeper, slices, "CT1")
+    clock.pass_s(31)
+    sweeper.assemble()
+    clock.pass_s(HINT_S)
+    due: list[list[Revision]] = []
+    monkeypatch.setattr(told, "analyze", lambda _id: due.append(sweeper.ledger.due(State.READY)))
+    sweeper.hint_analyze()
+
+    assert due == [[]], "a worker that comes at once would find it locked"
 
 
 # -- what people see of it ----------------------------------------------------------

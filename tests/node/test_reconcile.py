@@ -13,6 +13,7 @@ from node.reconcile import UNKNOWN_SENDER, Reconciled, reconcile
 from node.settings import Settings
 from node.spool import Spool, digest_of
 from tests import ct
+from tests.claiming import claimed
 
 QUIET_S = 30.0
 
@@ -138,7 +139,7 @@ def test_a_series_under_way_that_has_lost_a_file_fails_and_says_so(
     if state is not State.RECEIVING:
         assert ledger.ready(ledger.revision(stored.revision_id), [])
     if state is State.ANALYZING:
-        assert ledger.claim(stored.revision_id, 20)
+        claimed(ledger, stored.revision_id)
     file = spool.path(instances[1].path)
     content = file.read_bytes()
     if damage == "gone":

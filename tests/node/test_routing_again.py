@@ -10,6 +10,7 @@ from node.ledger import Instance, Ledger, Plan, Result, Revision, State, open_le
 from node.routing import begin_again, plan, routing_of
 from node.settings import ReportForm, Settings
 from node.spool import Spool, digest_of
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 COMPREHENSIVE_3D = ReportForm.COMPREHENSIVE_3D.sop_class_uid
@@ -36,8 +37,7 @@ def reported(ledger: Ledger, tmp_path: Path) -> Callable[..., Revision]:
         revision = ledger.revision(ledger.store(image, 30).revision_id)
         assert revision is not None
         assert ledger.ready(revision, [])
-        claim = ledger.claim(revision.id, 30)
-        assert claim is not None
+        claim = claimed(ledger, revision.id)
         results = [
             Result("sr", "1.9", COMPREHENSIVE_3D, "1.9.1", Path("sr.dcm")),
             Result("sc", "1.9", "1.2.840.10008.5.1.4.1.1.7", "1.9.2", Path("sc.dcm")),

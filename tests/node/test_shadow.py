@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -352,3 +354,12 @@ def test_a_header_that_cannot_be_measured_does_not_hold_the_report_up(
 
     monkeypatch.setattr("node.work.traits_of", odd)
     assert house.send().state is State.REPORTED
+
+
+def test_its_process_leaves_cores_and_memory_to_all_others() -> None:
+    told = (
+        "import os, node.work; node.work.step_back(); "
+        "print(os.nice(0), open('/proc/self/oom_score_adj').read())"
+    )
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["19", "1000"]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ml.labels import LABELS
 from node.drift import agreed_on
 from node.drift.measure import said_of
-from node.drift.traits import KERNEL, KVP
+from node.drift.traits import KERNEL, KVP, THICKNESS
 from node.ledger import (
     DAY_S,
     ENDED,
@@ -28,9 +28,9 @@ from node.ledger import (
     Shadow,
     ShadowState,
     State,
-    TraitCount,
     schema,
 )
+from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.drift import FIRST, SECOND
 
@@ -56,16 +56,18 @@ def claim(ledger: Ledger, revision: Revision) -> Claim:
     now = ledger.revision(revision.id)
     assert now is not None
     assert now.state is State.READY or ledger.ready(now, [])
-    found = ledger.claim(revision.id, 30)
-    assert found is not None
-    return found
+    return claimed(ledger, revision.id)
 
 
 def report(ledger: Ledger, revision: Revision, told: Observed | None = None) -> Revision:
-    uid = f"1.9.{revision.id}"
+    return report_claimed(ledger, claim(ledger, revision), told)
+
+
+def report_claimed(ledger: Ledger, held: Claim, told: Observed | None = None) -> Revision:
+    uid = f"1.9.{held.revision.id}"
     result = Result("sr", uid, SR, f"{uid}.1", Path("sr.dcm"))
     assert ledger.report(
-        claim(ledger, revision),
+        held,
         [result],
         ["pacs"],
         warnings=[],
@@ -74,7 +76,7 @@ def report(ledger: Ledger, revision: Revision, told: Observed | None = None) -> 
         model=FIRST,
         observed=told or observed(),
     )
-    found = ledger.revision(revision.id)
+    found = ledger.revision(held.revision.id)
     assert found is not None
     return found
 
@@ -162,9 +164,9 @@ def test_a_header_that_says_something_new_each_time_does_not_fill_the_ledger(
 
 
 def test_workers_that_report_at_the_same_time_count_every_series(ledger: Ledger) -> None:
-    revisions = [store(ledger, f"1.2.{n}") for n in range(24)]
+    held = [claim(ledger, store(ledger, f"1.2.{n}")) for n in range(24)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda revision: report(ledger, revision), revisions))
+        list(pool.map(lambda one: report_claimed(ledger, one), held))
     assert tallied(ledger) == {("kernel", "H31s"): 24, ("kvp", "120"): 24}
     assert len(ledger.due_shadows()) == 24
 
@@ -177,7 +179,7 @@ def test_days_are_told_apart_and_added_up(ledger: Ledger, clock: Clock) -> None:
     model_id = ledger.model_id(FIRST)
     found = {
         (tally.day, tally.trait): (tally.series, tally.total)
-        for tally in ledger.daily(first, first + 1, model_id, NOBODY, "")
+        for tally in ledger.daily(first, first + 1, model_id, NOBODY, [""])
     }
     assert found[first, "maximum_any"] == found[first + 1, "maximum_any"] == (1, 0.7)
     assert (first + 2, "maximum_any") not in found
@@ -316,8 +318,25 @@ def test_a_judge_is_entered_once_whoever_asks_first(ledger: Ledger) -> None:
         )
 
 
-@pytest.mark.parametrize("value", [0.0, 1e300])
-def test_any_number_can_be_counted(ledger: Ledger, value: float) -> None:
-    told = Observed((TraitCount("slices", "0", value),), (), is_shadowed=False)
-    report(ledger, store(ledger, "1.2.3"), told)
-    assert tallied(ledger) == {("slices", "0"): 1}
+def test_numbers_that_no_scanner_makes_hold_no_report_up(ledger: Ledger) -> None:
+    for n, value in enumerate((5.0, 1e308, 1e308, -1e308)):
+        told = Observed((THICKNESS.count(value),), (), is_shadowed=False)
+        report(ledger, store(ledger, f"1.2.{n}"), told)
+    assert tallied(ledger) == {("slice_thickness_mm", "5"): 1, ("slice_thickness_mm", ""): 3}
+
+
+def test_of_days_the_earliest_is_forgotten_first_and_no_other(ledger: Ledger, clock: Clock) -> None:
+    first = int(clock.now // DAY_S)
+    for n in range(4):
+        report(ledger, store(ledger, f"1.2.{n}"))
+        clock.pass_s(DAY_S)
+
+    def days() -> set[int | None]:
+        found = ledger.daily(first, first + 9, ledger.model_id(FIRST), NOBODY, [])
+        return {tally.day for tally in found}
+
+    assert ledger.forget_traits(first + 1, first + 2)
+    assert days() == {first, first + 2, first + 3}
+    assert ledger.forget_traits(first + 1, first + 2)
+    assert not ledger.forget_traits(first + 1, first + 2)
+    assert days() == {first, first + 3}

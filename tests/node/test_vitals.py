@@ -14,16 +14,18 @@ import pytest
 from node.broker import EmbeddedBroker, find_redis
 from node.errors import ConfigError
 from node.hints import Asking, Hints, Queue
-from node.ledger import Instance, Ledger, Result, Revision, State
+from node.ledger import Instance, Ledger, Priority, Result, Revision, State
 from node.processes import end_process
 from node.settings import Settings
 from node.vitals import Background, look
 from node.vitals.background import Repeated, measure
+from tests.claiming import claimed
 from tests.conftest import Clock
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SR = "1.2.840.10008.5.1.4.1.1.88.34"
 PEER = {"ae_title": "A", "host": "127.0.0.1", "port": 104}
+URGENT = Priority("urgent", 3600)
 
 
 @pytest.fixture
@@ -61,9 +63,8 @@ def found(ledger: Ledger, revision_id: int) -> Revision:
 
 def report(ledger: Ledger, series: str, destinations: list[str]) -> Revision:
     revision = receive(ledger, series)
-    assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    assert ledger.ready(revision, [], URGENT)  # whatever waits
+    claim = claimed(ledger, revision.id)
     results = [Result("sr", f"{series}.9", SR, f"{series}.9.{n}", Path("r")) for n in range(2)]
     assert ledger.report(claim, results, destinations, warnings=[], maxima={})
     return found(ledger, revision.id)
@@ -71,9 +72,8 @@ def report(ledger: Ledger, series: str, destinations: list[str]) -> Revision:
 
 def fail(ledger: Ledger, series: str) -> None:
     revision = receive(ledger, series)
-    assert ledger.ready(revision, [])
-    claim = ledger.claim(revision.id, 30)
-    assert claim is not None
+    assert ledger.ready(revision, [], URGENT)  # whatever waits
+    claim = claimed(ledger, revision.id)
     assert ledger.fail(claim, "pixel-error", "odd")
 
 

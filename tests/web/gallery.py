@@ -5,6 +5,7 @@
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +19,12 @@ from pydicom.uid import generate_uid
 from ml.labels import Label
 from ml.phantom import make_phantom, write_dicom
 from node.broker import free_port
+from node.drift.look import windows
 from node.ledger import open_ledger
+from node.settings import Settings
+from tests.drift import Site, changed, fill, judge
 from tests.e2e.peers import ENDS, running_node, running_storescp
+from tests.models import write_bundle
 from tests.viewer.ohif import CHROMIUM
 from tests.web.node import running_page
 from tests.web.year import judged_for_a_year
@@ -71,10 +76,11 @@ def _series(number: int, folder: Path) -> list[Path]:
     return files
 
 
-def _keep(page: Page, path: Path) -> None:
-    """Keep a picture as a PNG of 256 colours."""
+def _keep(page: Page, path: Path, part: str | None = None) -> None:
+    """Keep a picture of what is seen of a page, or of a part of it, as a PNG of 256 colours."""
     page.wait_for_timeout(1000)
-    with Image.open(BytesIO(page.screenshot())) as image:
+    shown = page if part is None else page.locator(part)
+    with Image.open(BytesIO(shown.screenshot())) as image:
         few = image.convert("RGB").quantize(
             256, Image.Quantize.MAXCOVERAGE, kmeans=2, dither=Image.Dither.NONE
         )  # keeps greys grey and rare colours alive
@@ -115,6 +121,24 @@ def _shoot(browser: Browser, address: str, id: int, folder: Path) -> None:
         page.context.close()
 
 
+def _drift(browser: Browser, home: Path, folder: Path) -> None:
+    """What the page looks like two weeks after another scanner came; a second model judges too."""
+    write_bundle(home / "next", name="next", version="1.1.0")
+    settings = Settings(home=home / "site", shadow={"bundle": str(home / "next")})
+    judges = judge(settings.model.bundle), judge(home / "next")
+    reference, recent = windows(settings.drift, time.time())
+    site = changed(Site(), recent.first, scanner="Scanner Works Ring 2", soft_hu=33.5)
+    ledger = open_ledger(settings.ledger_url)
+    fill(ledger, range(reference.first, recent.last + 1), 12, site, judges=judges, apart=1.0)
+    ledger.close()
+    with running_page(settings) as running:
+        page = browser.new_context(**DESK).new_page()
+        page.goto(f"{running.address}/drift")
+        _keep(page, folder / "shadow.png")
+        _keep(page, folder / "drift.png", "section:has(#input)")
+        page.context.close()
+
+
 def main(folder: Path) -> None:
     """Run a node, send the phantoms to it, and look at it."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -145,6 +169,7 @@ def main(folder: Path) -> None:
         with running_page(settings) as site, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             _label(browser, site.address, shown, folder)
+            _drift(browser, home, folder)
             browser.close()
     kept = sum(path.stat().st_size for path in folder.glob("*.png"))
     assert kept < LARGEST, f"{kept} bytes are too many"

@@ -11,13 +11,12 @@ import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from ml.identity import identify
 from ml.labels import LABELS
 from ml.phantom import make_phantom, write_dicom
 from node.analyze import Analyzer
 from node.drift import Level, Of
 from node.drift.look import Window, windows
-from node.ledger import JudgingModel, Ledger, Revision
+from node.ledger import Ledger, Revision
 from node.settings import Settings
 from node.shadow import ShadowWorker, settings_of_shadow
 from node.vitals import Background
@@ -36,11 +35,6 @@ Visiting = Callable[..., Visit]
 PHONE = {"width": 390, "height": 844}
 
 POINT = {"name": "balanced", "chosen_on": "-", "thresholds": {label.value: 0.5 for label in LABELS}}
-
-
-def judge(bundle: Path) -> JudgingModel:
-    found = identify(bundle)
-    return JudgingModel(found.name, found.version, found.digest, "balanced")
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +66,10 @@ def fill(
     bundles: tuple[Path, Path],
     site: Any,
     each: int = 9,
+    point: str = "balanced",
 ) -> None:
     days = days_of(settings)
-    both = judge(bundles[0]), judge(bundles[1])
+    both = invented.judge(bundles[0], point), invented.judge(bundles[1], point)
     invented.fill(ledger, range(days.first, days.last + 1), each, site, judges=both)
 
 
@@ -221,6 +216,20 @@ def test_a_shadow_that_cannot_be_read_is_said_on_the_page(
         page = visit(f"{broken.address}/drift").page
         expect(page.locator("main")).to_contain_text("no model bundle")
         page.close()
+
+
+def test_models_that_flag_by_nothing_are_not_said_to_agree(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        write_bundle(tmp_path / name, name=name, operating_points=[])
+    both = tmp_path / "first", tmp_path / "second"
+    settings = settings_in(tmp_path, both)
+    desk = desk_of(settings)
+    fill(desk.ledger, settings, both, invented.Site(), point="")
+    shadow = desk.drift().shadow
+    desk.ledger.close()
+    assert shadow is not None and shadow.judged > 0
+    assert shadow.course == (), "whether anything is flagged"
+    assert all(item.agreed is item.kappa is None and item.apart != 0 for item in shadow.agreements)
 
 
 @pytest.mark.parametrize(
