@@ -1,5 +1,6 @@
 """What routes say of a series: `ichnode route`."""
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Console
@@ -7,7 +8,7 @@ from rich.markup import escape
 
 from node.ledger import Revision
 from node.routing import Routing
-from node.settings import Kind, Settings
+from node.settings import IN_FORMS, Destination, Kind, Settings, TransferSyntax
 from node.show.common import plain_table
 
 
@@ -48,6 +49,8 @@ def routing(
             highlight=False,
             soft_wrap=True,
         )
+        if revision.images_removed_at is not None:
+            console.print("its images were removed: what stood in their headers is not known")
     table = plain_table()
     for name in ("route", "fits", "to, or why not"):
         table.add_column(name, overflow="fold")
@@ -59,9 +62,28 @@ def routing(
         console.print(table)
     for name, kinds in found.wanted.items():
         recipient = settings.destination(name)
-        where = "" if recipient is None else f" ({recipient.ae_title})"
-        is_all = {*kinds, Kind.WORKITEM} == {*Kind}
-        what = "everything" if is_all else ", ".join(kind for kind in Kind if kind in kinds)
-        console.print(f"{name}{where} gets {what}", highlight=False, markup=False)
+        said = f"{name} gets {_gets(kinds)}"
+        if recipient is not None:
+            where = recipient.url or recipient.ae_title
+            said = f"{name} ({where}) gets {_gets(kinds)}{_in_form(kinds, recipient)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     if not found.wanted:
         console.print(found.unsent, highlight=False, markup=False, soft_wrap=True)
+
+
+def _gets(kinds: Collection[Kind]) -> str:
+    stored = [kind for kind in Kind if kind in kinds and kind is not Kind.WORKITEM]
+    is_all = {*stored, Kind.WORKITEM} == {*Kind}
+    found = ["everything" if is_all else ", ".join(stored)] if stored else []
+    return " and ".join([*found, *(["a workitem"] if Kind.WORKITEM in kinds else [])])
+
+
+def _in_form(kinds: Collection[Kind], recipient: Destination) -> str:
+    """In which form, where that is not the usual one."""
+    forms = []
+    reports = ", ".join(kind for kind in IN_FORMS if kind in kinds)
+    if recipient.structured_report is not None and reports:
+        forms.append(f"{reports} as {recipient.structured_report}")
+    if recipient.transfer_syntax is not TransferSyntax.AS_IS:
+        forms.append(f"in {recipient.transfer_syntax}")
+    return "".join(f"; {form}" for form in forms)
