@@ -187,6 +187,29 @@ class Delivering(Database):
         """Note that an object is not sent any more until somebody says `retry`."""
         self._settle([(delivery, detail, DeliveryState.FAILED)], next_try_at=None)
 
+    def is_replaced(self, delivery: Delivery) -> bool:
+        """Whether a workitem of a later revision of the series goes to the same destination."""
+        later, after = _revision.alias(), _delivery.alias()
+        with self.reading() as connection:
+            found = connection.execute(
+                sa.select(after.c.id)
+                .join(schema.result, schema.result.c.id == after.c.result_id)
+                .join(later, later.c.id == after.c.revision_id)
+                .join(_revision, _revision.c.series_id == later.c.series_id)
+                .where(
+                    _revision.c.id == delivery.revision_id,
+                    later.c.number > _revision.c.number,
+                    schema.result.c.kind == Kind.WORKITEM,
+                    after.c.destination == delivery.destination,
+                )
+                .limit(1)
+            )
+            return found.first() is not None
+
+    def withdraw(self, delivery: Delivery, detail: str) -> None:
+        """Note that a workitem is not sent at all: a later one takes its place."""
+        self._settle([(delivery, detail, DeliveryState.REPLACED)], next_try_at=None)
+
     def give_up_older(self, destination: str, since: float, detail: str) -> int:
         """Give up what was tried first before a time, seconds since 1970; how much it was."""
         with self.engine.begin() as connection:

@@ -36,15 +36,13 @@ class Destination(Called):
         description="SR class that it gets; absent: that of [report]",
         examples=["comprehensive"],
     )
-    ups: bool = Field(False, description="whether it takes workitems: UPS Push")
+    ups: bool = Field(False, description="whether it takes workitems: UPS Push, or UPS-RS at url")
 
     @model_validator(mode="after")
     def _has_an_association(self) -> Self:
-        """Storage commitment and workitems go over one; of the latter UPS-RS is not there yet."""
+        """Storage commitment goes over one."""
         if self.commit and self.url is not None:
             raise ValueError(
                 "takes ae_title, host and port where commit = true: DICOMweb has no such service"
             )
-        if self.ups and self.url is not None:
-            raise ValueError("takes ae_title, host and port where ups = true: that is UPS Push")
         return self

@@ -5,21 +5,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
 from node.audit import Auditor
 from node.broker import free_port
 from node.deliver.deliverer import LEASE_S, NOTED_TOGETHER, Deliverer
-from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
+from node.ledger import DeliveryState, Ledger, Revision, State
 from node.settings import Settings
 from node.spool import Spool
 from tests.conftest import Clock
 from tests.e2e.peers import running_storescp
+from tests.reporting import report_captures
 
 PAUSE_S, LONGEST_S = 5.0, 40.0
 
@@ -82,52 +83,9 @@ def deliver(destination: str, ledger: Ledger, spool: Spool, settings: Settings) 
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
-    opened.clock = clock
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def reported(ledger: Ledger, spool: Spool) -> Callable[..., Revision]:
     """A series that has results, which wait to be sent."""
-
-    def make(*destinations: str, objects: int = 4) -> Revision:
-        series = str(generate_uid())
-        digest = "0" * 64
-        path = Path(series) / "1.dcm"
-        instance = Instance("1.2", series, f"{series}.1", "1.2.840.1", digest, path, "CT")
-        revision = ledger.revision(ledger.store(instance, 30).revision_id)
-        assert revision is not None
-        assert ledger.ready(revision, [])
-        claim = ledger.claim(revision.id, 30)
-        assert claim is not None
-        results = [capture(spool, Path(series) / f"{n}.dcm") for n in range(objects)]
-        assert ledger.report(claim, results, destinations, warnings=[], maxima={"any": 0.5})
-        return revision
-
-    return make
-
-
-def capture(spool: Spool, path: Path) -> Result:
-    image = Dataset()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.SOPClassUID = SecondaryCaptureImageStorage
-    image.SOPInstanceUID = generate_uid()
-    image.StudyInstanceUID, image.SeriesInstanceUID = "1.2", "1.2.3"
-    image.PatientName, image.PatientID = "Test^Head", "T1"
-    image.Modality, image.ConversionType = "OT", "WSD"
-    target = spool.results / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    image.save_as(target, enforce_file_format=True)
-    return Result("sc", "1.2.3", SecondaryCaptureImageStorage, str(image.SOPInstanceUID), path)
+    return partial(report_captures, ledger, spool)
 
 
 def uids(ledger: Ledger, revision: Revision) -> list[str]:
@@ -283,6 +241,49 @@ def test_an_association_that_breaks_off_loses_nothing(
     assert deliver("archive", ledger, spool, settings) == 2
     assert sorted(archive.stored) == sorted(uids(ledger, revision))
     assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+@pytest.mark.parametrize("illness", [abort, drop])
+def test_an_object_that_a_peer_breaks_off_for_holds_no_other_up(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+    illness: Answer,
+) -> None:
+    revision, other = reported("archive"), reported("archive")
+    first = uids(ledger, revision)[0]
+    archive.answer = lambda event: (
+        illness(event) if event.request.AffectedSOPInstanceUID == first else 0x0000
+    )
+    settings = settings_for(spool.home, archive=archive.port)
+
+    assert deliver("archive", ledger, spool, settings) == 7
+
+    waiting = ledger.deliveries(revision)[0]
+    assert (waiting.state, waiting.attempts) == (DeliveryState.PENDING, 1)
+    assert ledger.revision(other.id).state is State.DELIVERED
+    assert [d.failures for d in ledger.destinations()] == [0], "it is not ill"
+    clock.pass_s(settings.deliver.give_up_h * 3600 + 1)
+    deliver("archive", ledger, spool, settings)
+    assert [d.state for d in ledger.deliveries(revision)][:2] == [
+        DeliveryState.FAILED,
+        DeliveryState.SENT,
+    ]
+
+
+def test_a_file_that_cannot_be_read_holds_no_other_up(
+    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+) -> None:
+    revision = reported("archive")
+    (spool.results / ledger.results(revision)[0].path).write_bytes(b"")
+
+    assert deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port)) == 3
+
+    waiting = ledger.deliveries(revision)[0]
+    assert waiting.state is DeliveryState.PENDING
+    assert "0.dcm cannot be read" in str(waiting.detail)
 
 
 def test_an_answer_that_is_lost_makes_the_object_go_again_under_its_uid(
