@@ -193,7 +193,7 @@ class Sender:
             wanted = wanted_by(self.peer, sop_class) or syntax
             is_ready = item is not None or (wanted == syntax and syntax in accepted)
             content = path if is_ready else _encoded(path, wanted, accepted)
-        except (OSError, ValueError, AttributeError, InvalidDicomError) as error:
+        except (OSError, RuntimeError, ValueError, AttributeError, InvalidDicomError) as error:
             raise NotTakenError(f"{path.name} cannot be read: {first_line(error)}") from error
         try:
             if item is None:

@@ -4,13 +4,13 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pydicom
 import pydicom.filereader
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.audit import Auditor
@@ -127,6 +127,11 @@ class Deliverer:
                     except BrokenOffError as error:
                         self._try_again(delivery, str(error))  # others go before it
                         raise
+                    except DeliveryError:
+                        raise
+                    except Exception as error:  # what reads a damaged file raises what it likes
+                        what = f"{path.name} cannot be sent ({type(error).__name__})"
+                        self._try_again(delivery, what)
                     else:
                         noting.add(delivery, remark)
                         stored.append(failed.pop())
@@ -246,9 +251,7 @@ def _syntaxes(deliveries: Sequence[Delivery], spool: Spool) -> list[str]:
     """Transfer syntaxes to propose: those of the files, and those that every peer knows."""
     found = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
     for delivery in deliveries:
-        try:
+        with suppress(Exception):  # a damaged file: it is said when it is to be sent
             meta = pydicom.filereader.read_file_meta_info(spool.results / delivery.result.path)
             found.add(str(meta.TransferSyntaxUID))
-        except (OSError, AttributeError, InvalidDicomError):  # said when it is to be sent
-            continue
     return sorted(found)

@@ -273,17 +273,37 @@ def test_an_object_that_a_peer_breaks_off_for_holds_no_other_up(
     ]
 
 
+def cut_off(content: bytes) -> bytes:
+    return content[:200]
+
+
+def without_a_class(content: bytes) -> bytes:
+    """Of its file meta information the length of a UID is that of nothing that follows."""
+    return content.replace(b"UI\x1a\x00", b"UI\x03\x00", 1)
+
+
+def of_no_length(content: bytes) -> bytes:
+    """The length of its file meta information has none itself."""
+    return content.replace(b"UL\x04\x00", b"UL\x02\x00", 1)
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"", cut_off, without_a_class, of_no_length])
 def test_a_file_that_cannot_be_read_holds_no_other_up(
-    archive: Archive, ledger: Ledger, spool: Spool, reported: Callable[..., Revision]
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    damage: Callable[[bytes], bytes],
 ) -> None:
     revision = reported("archive")
-    (spool.results / ledger.results(revision)[0].path).write_bytes(b"")
+    file = spool.results / ledger.results(revision)[0].path
+    file.write_bytes(damage(file.read_bytes()))
 
     assert deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port)) == 3
 
     waiting = ledger.deliveries(revision)[0]
     assert waiting.state is DeliveryState.PENDING
-    assert "0.dcm cannot be read" in str(waiting.detail)
+    assert str(waiting.detail).startswith("0.dcm cannot be ")
 
 
 def test_an_answer_that_is_lost_makes_the_object_go_again_under_its_uid(
