@@ -188,7 +188,7 @@ class Delivering(Database):
         self._settle([(delivery, detail, DeliveryState.FAILED)], next_try_at=None)
 
     def is_replaced(self, delivery: Delivery) -> bool:
-        """Whether a workitem of a later revision of the series goes to the same destination."""
+        """Whether a workitem of a later revision goes to the same destination, or went there."""
         later, after = _revision.alias(), _delivery.alias()
         with self.reading() as connection:
             found = connection.execute(
@@ -201,6 +201,7 @@ class Delivering(Database):
                     later.c.number > _revision.c.number,
                     schema.result.c.kind == Kind.WORKITEM,
                     after.c.destination == delivery.destination,
+                    after.c.state != DeliveryState.FAILED,
                 )
                 .limit(1)
             )

@@ -19,6 +19,11 @@ class TransferSyntax(StrEnum):
     JPEG_LS = "jpeg-ls"
     JPEG_2000 = "jpeg-2000"
 
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether nothing but pictures is encoded so."""
+        return self in (TransferSyntax.RLE, TransferSyntax.JPEG_LS, TransferSyntax.JPEG_2000)
+
 
 class Destination(Called):
     """A peer that results are sent to."""

@@ -11,6 +11,8 @@ from node.routing import Routing
 from node.settings import IN_FORMS, Destination, Kind, Settings, TransferSyntax
 from node.show.common import plain_table
 
+_PICTURES = {Kind.SECONDARY_CAPTURE, Kind.EVIDENCE_MAP}
+
 
 def routing_json(routing: Routing, revision: Revision | None) -> dict[str, Any]:
     """What routes say of a series, one entry of `ichnode route --json`."""
@@ -84,6 +86,9 @@ def _in_form(kinds: Collection[Kind], recipient: Destination) -> str:
     reports = ", ".join(kind for kind in IN_FORMS if kind in kinds)
     if recipient.structured_report is not None and reports:
         forms.append(f"{reports} as {recipient.structured_report}")
-    if recipient.transfer_syntax is not TransferSyntax.AS_IS:
-        forms.append(f"in {recipient.transfer_syntax}")
+    syntax = recipient.transfer_syntax
+    if syntax.is_of_pictures and _PICTURES & set(kinds):
+        forms.append(f"pictures in {syntax}")
+    elif syntax in (TransferSyntax.EXPLICIT, TransferSyntax.IMPLICIT):
+        forms.append(f"in {syntax} VR")
     return "".join(f"; {form}" for form in forms)

@@ -113,9 +113,20 @@ ae_title = "LIST"
 host = "10.0.0.7"
 port = 104
 ups = true
+[[destinations]]
+name = "ward"
+ae_title = "WARD"
+host = "10.0.0.8"
+port = 104
+structured_report = "enhanced"
+transfer_syntax = "implicit"
 [[routes]]
 name = "all"
 to = ["web"]
+[[routes]]
+name = "reports"
+to = ["ward"]
+kinds = ["sr"]
 [[routes]]
 name = "look"
 to = ["list"]
@@ -127,8 +138,9 @@ def test_each_that_gets_something_is_told_with_where_it_is_and_in_which_form(
     ichnode: Callable[..., Result],
 ) -> None:
     done = ichnode(DESTINATIONS, "route", "--sender", "CT1")
-    assert lines(done.stdout)[-2:] == [
-        "web (https://pacs.example/dicom-web) gets everything; in jpeg-ls",
+    assert lines(done.stdout)[-3:] == [
+        "web (https://pacs.example/dicom-web) gets everything; pictures in jpeg-ls",
+        "ward (WARD) gets sr; sr as enhanced; in implicit VR",
         "list (LIST) gets a workitem",
     ]
 

@@ -166,6 +166,8 @@ def test_a_revision_knows_the_workitems_of_those_before_it_and_they_that_it_is_t
     assert ledger.is_replaced(workitem(ledger, first))
     assert not ledger.is_replaced(workitem(ledger, again))
     assert not ledger.is_replaced(workitem(ledger, other))
+    ledger.give_up(workitem(ledger, again), "refused")
+    assert not ledger.is_replaced(workitem(ledger, first)), "somebody has to be asked"
 
 
 def test_a_workitem_that_is_replaced_holds_its_series_up_no_more(ledger: Ledger) -> None:
