@@ -122,8 +122,9 @@ class Deliverer:
                         remark = self._send_one(sender, delivery, peer)
                     except NotTakenError as refusal:
                         self._try_again(delivery, str(refusal))
-                        if refusal.is_out_of_resources:
-                            raise  # the next object would fare no better
+                        if refusal.is_out_of_resources:  # the next would fare no better
+                            # Without what the peer says in words: that is logged.
+                            raise DeliveryError(f"{peer.where} is out of resources") from refusal
                     except BrokenOffError as error:
                         self._try_again(delivery, str(error))  # others go before it
                         raise

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 from pynetdicom import AE, evt
 
@@ -24,7 +25,7 @@ from tests.reporting import report_captures
 
 PAUSE_S, LONGEST_S = 5.0, 40.0
 
-Answer = Callable[[evt.Event], int]
+Answer = Callable[[evt.Event], int | Dataset]
 
 
 class Archive:
@@ -165,6 +166,25 @@ def test_a_full_archive_rests_and_gets_the_rest_when_it_is_well(
     clock.pass_s(PAUSE_S)
     assert deliver("archive", ledger, spool, settings) == 3
     assert sorted(archive.stored) == sorted(uids(ledger, revision))
+
+
+def test_what_an_archive_says_in_words_is_noted_and_not_logged(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    full = Dataset()
+    full.Status, full.ErrorComment = 0xA700, "no room for Doe^Jane"
+    archive.answer = lambda _event: full
+    revision = reported("archive")
+
+    assert deliver("archive", ledger, spool, settings_for(spool.home, archive=archive.port)) == 0
+
+    assert "no room for Doe^Jane" in str(ledger.deliveries(revision)[0].detail)
+    assert "is out of resources" in caplog.text
+    assert "Doe" not in caplog.text
 
 
 def test_pauses_of_a_destination_that_is_away_grow_up_to_the_longest(
