@@ -1,13 +1,18 @@
 """A small series in a ledger that is reported, for tests of what becomes of its results."""
 
+import shutil
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from node.ledger import Instance, Ledger, Plan, Result, Revision
+from node.report import ResultObject
+from node.routing import Workitem
 from node.spool import Spool
+from tests.cases import make_case
 
 
 def an_image(
@@ -47,6 +52,26 @@ def report(
     reported = ledger.revision(revision.id)
     assert reported is not None
     return reported
+
+
+def revisions(folder: Path, workitem: Workitem, **attributes: object) -> list[list[ResultObject]]:
+    """The results of a small series and of a further revision of it, each with a workitem."""
+    case = make_case(2, **attributes)
+    first = case.build(folder / "1", workitems=[workitem])
+    later = replace(workitem, replaces=(first[-1].sop_instance_uid,))
+    case = case.judged(input_digest=64 * "b")
+    return [first, case.build(folder / "2", workitems=[later], revision=2)]
+
+
+def place(objects: Sequence[ResultObject], spool: Spool) -> list[ResultObject]:
+    """Results that were built elsewhere, in a spool."""
+    placed = []
+    for item in objects:
+        path = spool.results / item.path.parent.name / item.path.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(item.path, path)
+        placed.append(replace(item, path=path))
+    return placed
 
 
 def report_captures(

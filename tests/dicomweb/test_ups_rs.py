@@ -5,7 +5,6 @@ No server that can be installed here keeps one: one that does as it is told stan
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,18 @@ from pydicom.dataset import Dataset
 from node.audit import Auditor
 from node.deliver import Deliverer
 from node.ledger import Delivery, DeliveryState, Ledger, Plan, Planned, Revision, State
-from node.report import Kind
+from node.report import Kind, ResultObject
 from node.results import recorded
 from node.routing import Workitem
 from node.settings import ReportForm, Settings
 from node.spool import Spool
-from tests.cases import make_case
 from tests.dicomweb.servers import Answer, Request, Told
 from tests.dicomweb.test_stow_out import Archive
-from tests.reporting import an_image, report
+from tests.reporting import an_image, place, report, revisions
 
 WORKITEM = Workitem("web", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "https://pacs/rs")
+
+NAME = "M\u00fcller^J\u00f6rg"
 
 
 class WebWorklist:
@@ -69,23 +69,23 @@ def worklist(told: Told) -> WebWorklist:
     return peer
 
 
-@pytest.fixture
-def reported(ledger: Ledger, spool: Spool) -> Callable[..., Revision]:
-    """A series whose results and workitem go to `web`; each time a further revision of it."""
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> list[list[ResultObject]]:
+    """The results of two revisions of a small series, each with a workitem."""
+    return revisions(tmp_path_factory.mktemp("built"), WORKITEM, PatientName=NAME)
 
-    def make(number: int = 1, **attributes: object) -> Revision:
-        image = an_image(number=number)
-        revision = ledger.revision(ledger.store(image, 30).revision_id)
-        assert revision is not None
-        before = ledger.workitems_before(revision).get("web", ())
-        case = make_case(2, **attributes).judged(input_digest=64 * str(number))
-        objects = case.build(
-            spool.results / str(number), workitems=[replace(WORKITEM, replaces=before)]
-        )
-        results = recorded(objects, spool)
+
+@pytest.fixture
+def reported(
+    ledger: Ledger, built: list[list[ResultObject]], spool: Spool
+) -> Callable[..., Revision]:
+    """A revision of a series whose results and workitem go to `web`."""
+
+    def make(number: int = 1) -> Revision:
+        results = recorded(place(built[number - 1], spool), spool)
         follows = {Kind.WORKITEM.value: "web"}
         plan = Plan(tuple(Planned(r.sop_instance_uid, "web", follows.get(r.kind)) for r in results))
-        return report(ledger, results, plan, image=image)
+        return report(ledger, results, plan, image=an_image(number=number))
 
     return make
 
@@ -115,7 +115,7 @@ def test_a_workitem_is_created_once_all_else_is_stored(
     spool: Spool,
     reported: Callable[..., Revision],
 ) -> None:
-    revision = reported(PatientName="M\u00fcller^J\u00f6rg")
+    revision = reported()
     deliver(ledger, spool, told.url)
     ((uid, item),) = worklist.created.items()
     assert uid == of_workitem(ledger, revision).result.sop_instance_uid
@@ -125,7 +125,7 @@ def test_a_workitem_is_created_once_all_else_is_stored(
     assert "SOPInstanceUID" not in item
     assert item.SpecificCharacterSet == "ISO_IR 192"
     sent = json.loads(told.got[-1].body)
-    assert sent["00100010"]["Value"] == [{"Alphabetic": "M\u00fcller^J\u00f6rg"}]
+    assert sent["00100010"]["Value"] == [{"Alphabetic": NAME}]
     assert sent["00081195"] == {"vr": "UI"}, "empty, and there"
     assert ledger.revision(revision.id).state is State.DELIVERED
     assert of_workitem(ledger, revision).state is DeliveryState.CREATED

@@ -6,7 +6,6 @@ stands in for such a peer.
 
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,18 +21,23 @@ from node.results import recorded
 from node.routing import Workitem
 from node.settings import ReportForm, Settings
 from node.spool import Spool
-from tests.cases import make_case
 from tests.e2e.peers import running_storescp
 from tests.e2e.worklist import Worklist, running_worklist
-from tests.reporting import an_image, report
+from tests.reporting import an_image, place, report, revisions
 
 WORKITEM = Workitem("list", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "PACS")
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> list[list[ResultObject]]:
+    """The results of two revisions of a small series, each with a workitem."""
+    return revisions(tmp_path_factory.mktemp("built"), WORKITEM)
+
+
 @pytest.fixture
-def made(spool: Spool) -> list[ResultObject]:
-    """The results of a small series, with a workitem."""
-    return make_case(2).build(spool.results, workitems=[WORKITEM])
+def made(built: list[list[ResultObject]], spool: Spool) -> list[ResultObject]:
+    """The results of the first."""
+    return place(built[0], spool)
 
 
 @pytest.fixture
@@ -235,22 +239,15 @@ def test_the_workitem_goes_once_the_archive_has_the_report(
 
 
 @pytest.fixture
-def reported_again(ledger: Ledger, spool: Spool) -> Callable[[], Revision]:
+def reported_again(
+    ledger: Ledger, built: list[list[ResultObject]], spool: Spool
+) -> Callable[[], Revision]:
     """Have a further revision of the same series reported, with a workitem of its own."""
 
     def make() -> Revision:
-        image = an_image(number=2)
-        revision = ledger.revision(ledger.store(image, 30).revision_id)
-        assert revision is not None
-        before = ledger.workitems_before(revision)["list"]
-        case = make_case(2)
-        case = case.judged(input_digest=64 * "b")
-        objects = case.build(
-            spool.results / "again", workitems=[replace(WORKITEM, replaces=before)], revision=2
-        )
-        results = recorded(objects, spool)
+        results = recorded(place(built[1], spool), spool)
         plan = Plan(tuple(planned(result, None) for result in results))
-        return report(ledger, results, plan, image=image)
+        return report(ledger, results, plan, image=an_image(number=2))
 
     return make
 
