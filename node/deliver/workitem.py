@@ -19,7 +19,10 @@ UPS_PUSH = UID(UnifiedProcedureStepPush)
 THERE_BEFORE, MODIFIED = "it was there before", "created with modifications"
 """Remarks on a workitem that the recipient has; it was there where an answer was lost."""
 
-REMARKS = {0x0111: f"{THERE_BEFORE}:", 0xB300: f"{MODIFIED}:"}
+REMARKS = {
+    0x0111: f"{THERE_BEFORE}:",
+    **dict.fromkeys((0x0107, 0x0116, 0xB300), f"{MODIFIED}:"),
+}
 """Answers of a recipient that has the workitem."""
 
 ASKED, NOT_THERE = "the one before was asked to be canceled", "the one before is not there"
@@ -32,6 +35,7 @@ _REQUEST_CANCEL = 2
 ANSWERS_TO_CANCEL = {
     0x0000: ASKED,
     0xB304: "the one before was canceled already",
+    0x0112: NOT_THERE,
     0xC307: NOT_THERE,
     0xC311: "the one before is completed",
     0xC312: f"{STAYS}: its performer is not reached",

@@ -201,13 +201,19 @@ def test_a_workitem_that_is_refused_is_tried_again_and_says_why(
     assert deliver("list", ledger, spool, settings) == 1
 
 
+@pytest.mark.parametrize("status", [0x0107, 0x0116, 0xB300])
 def test_a_workitem_that_is_created_with_changes_is_created(
-    spool: Spool, ledger: Ledger, worklist: Worklist, reported: Callable[..., Revision]
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    status: int,
 ) -> None:
     revision = reported(follows=None)
-    worklist.answer = 0xB300
+    worklist.answer = status
     assert deliver("list", ledger, spool, settings_for(spool.home, 1, worklist.port)) == 1
-    assert of_workitem(ledger, revision).detail == "created with modifications: 0xB300"
+    detail = of_workitem(ledger, revision).detail
+    assert detail == f"created with modifications: 0x{status:04X}"
 
 
 def test_a_peer_that_keeps_no_worklist_says_so(

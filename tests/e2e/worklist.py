@@ -27,7 +27,7 @@ class Worklist:
         uid = str(event.request.AffectedSOPInstanceUID)
         if uid in [known for known, _ in self.created]:
             return 0x0111, None
-        if self.answer in (0x0000, 0xB300):
+        if self.answer in (0x0000, 0x0107, 0x0116, 0xB300):
             self.created.append((uid, event.attribute_list))
         if self.loses_answers:
             event.assoc.abort()
