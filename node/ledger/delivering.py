@@ -141,7 +141,11 @@ class Delivering(Database):
         return sa.and_(_destination.c.name == hold.destination, _destination.c.holder == hold.token)
 
     def due_deliveries(self, destination: str, limit: int = MOST_AT_ONCE) -> list[Delivery]:
-        """What waits to be sent to a destination, the lowest rank first."""
+        """What waits to be sent to a destination, the lowest rank first.
+
+        What was not taken before comes last: the others need not wait for it again.
+        """
+        was_not_taken = sa.case((_delivery.c.attempts > 0, 1), else_=0)
         return self.select_deliveries(
             sa.and_(
                 _is_waiting,
@@ -149,7 +153,7 @@ class Delivering(Database):
                 _delivery.c.next_try_at <= self.clock(),
             ),
             limit,
-            (_delivery.c.rank, _delivery.c.id),
+            (was_not_taken, _delivery.c.rank, _delivery.c.id),
         )
 
     def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> list[int]:

@@ -293,6 +293,27 @@ def test_an_object_that_a_peer_breaks_off_for_holds_no_other_up(
     ]
 
 
+def test_many_objects_that_a_peer_breaks_off_for_hold_the_others_up_for_a_while_only(
+    archive: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Callable[..., Revision],
+    clock: Clock,
+) -> None:
+    revision, other = reported("archive"), reported("archive")
+    poison = set(uids(ledger, revision))
+    archive.answer = lambda event: (
+        abort(event) if str(event.request.AffectedSOPInstanceUID) in poison else 0x0000
+    )
+    settings = settings_for(spool.home, archive=archive.port)
+    for _ in range(20):
+        if deliver("archive", ledger, spool, settings):
+            break
+        clock.pass_s(LONGEST_S / 4)
+
+    assert sorted(archive.stored) == sorted(uids(ledger, other))
+
+
 def cut_off(content: bytes) -> bytes:
     return content[:200]
 
@@ -420,7 +441,7 @@ def test_what_was_stored_before_an_association_breaks_off_is_noted(
     archive.answer = lambda _event: 0x0000
     clock.pass_s(PAUSE_S)
     assert deliver("archive", ledger, spool, settings) == count - before
-    assert archive.stored == uids(ledger, revision), "none is lost, none goes twice"
+    assert sorted(archive.stored) == sorted(uids(ledger, revision)), "none lost, none twice"
 
 
 def test_what_was_stored_and_not_noted_goes_again_under_its_uid(

@@ -79,6 +79,17 @@ def test_what_is_flagged_goes_first_to_a_destination(ledger: Ledger) -> None:
     assert [d.result.sop_instance_uid for d in ledger.due_deliveries("pacs", 1)] == ["1.9.2.1"]
 
 
+def test_what_was_not_taken_before_comes_last_whatever_its_rank(
+    ledger: Ledger, clock: Clock
+) -> None:
+    where = {mark: Plan((Planned(f"1.9.{mark}.1", "pacs"),)) for mark in "12"}
+    reported(ledger, "1", where["1"], flagged=["any"])
+    reported(ledger, "2", where["2"])
+    (first, _) = ledger.due_deliveries("pacs")
+    ledger.try_again(first, clock.now, "refused")
+    assert due(ledger, "pacs") == ["1.9.2.1", "1.9.1.1"]
+
+
 def test_a_workitem_waits_until_all_that_it_follows_is_stored(ledger: Ledger) -> None:
     revision = reported(ledger)
     assert due(ledger, "list") == []
