@@ -197,7 +197,7 @@ class Worker:
             settings=self.settings.report.model_copy(update={"structured_report": form}),
             evidence=analysis.evidence,
             further={other: predecessors(self.ledger, revision, other) for other in further},
-            workitems=workitems(routing, self.settings),
+            workitems=workitems(routing, self.settings, self.ledger.workitems_before(revision)),
             revision=revision.number,
             predecessors=predecessors(self.ledger, revision, form),
             # Not the clock: doing this step again must give the same bytes.

@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from node.ledger import Ledger, open_ledger
+from node.spool import Spool
 from tests.postgresql import Postgresql, binaries
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -66,6 +68,21 @@ class Clock:
 def clock() -> Clock:
     """A clock to inject instead of `time.time`."""
     return Clock()
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """An empty spool."""
+    return Spool(tmp_path)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
+    """A ledger in SQLite, with a clock that is moved by hand."""
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    opened.clock = clock
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
@@ -174,7 +173,7 @@ def header_of(path: Path) -> Dataset:
     tags = ["SOPClassUID", *STUDY_KEYWORDS]
     try:
         return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-    except (OSError, InvalidDicomError):
+    except Exception:  # what reads a damaged file raises what it likes
         return Dataset()
 
 

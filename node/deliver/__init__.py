@@ -5,6 +5,7 @@ association.py   how: over an association
 syntax.py        in which transfer syntax
 workitem.py      a workitem, which is not stored but created
 stow.py          how: to a DICOMweb server
+upsrs.py         a workitem there
 """
 
 from node.deliver.association import NotTakenError, RejectedError, Sender, echo, store_files

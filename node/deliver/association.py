@@ -5,7 +5,7 @@ References
 Storage Service Class, status codes: DICOM PS3.4, B.2.3.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from ml.errors import first_line
 from node.deliver.syntax import proposed_to, wanted_by
-from node.deliver.workitem import REMARKS, UPS_PUSH, create
+from node.deliver.workitem import REMARKS, UPS_PUSH, cancel, create, replaced_by, told
 from node.dicom import application_entity
 from node.encoding import read_as
 from node.errors import ConfigError, DeliveryError
@@ -74,6 +74,10 @@ class NotTakenError(DeliveryError):
     def is_out_of_resources(self) -> bool:
         """Whether the peer has no room: it says A7xx of every object."""
         return self.status is not None and self.status & 0xFF00 == 0xA700
+
+
+class BrokenOffError(DeliveryError):
+    """The peer ended an association or did not answer in it, perhaps for the sake of one object."""
 
 
 class Sender:
@@ -174,36 +178,51 @@ class Sender:
         Raises
         ------
         NotTakenError
-            If the peer answers that it has not.
-        DeliveryError
+            If the peer answers that it has not, or it cannot be read.
+        BrokenOffError
             If it does not answer: the association is of no more use.
         """
         association = self.association
         if association is None or not association.is_established:
-            raise DeliveryError(f"{self._where} has ended the association")
+            raise BrokenOffError(f"{self._where} has ended the association")
         try:
             meta = pydicom.filereader.read_file_meta_info(path)
             sop_class, syntax = meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID
-            accepted = {
-                accepted
-                for context in association.accepted_contexts
-                if context.abstract_syntax == sop_class
-                for accepted in context.transfer_syntax
-            }
-            if not accepted:
-                raise NotTakenError(f"{self._where} does not accept {UID(sop_class).name}")
-            if sop_class == UPS_PUSH:
-                status, remarks = create(association, path), REMARKS
-            else:
-                wanted = wanted_by(self.peer, sop_class) or syntax
-                is_ready = wanted == syntax and syntax in accepted
-                content = path if is_ready else _encoded(path, wanted, accepted)
-                status, remarks = association.send_c_store(content), _REMARKS
+            accepted = self._accepted(association, sop_class)
+            item = pydicom.dcmread(path) if sop_class == UPS_PUSH else None
+            wanted = wanted_by(self.peer, sop_class) or syntax
+            is_ready = item is not None or (wanted == syntax and syntax in accepted)
+            content = path if is_ready else _encoded(path, wanted, accepted)
         except (OSError, RuntimeError, ValueError, AttributeError, InvalidDicomError) as error:
-            raise DeliveryError(f"{path.name} cannot be sent: {first_line(error)}") from error
+            raise NotTakenError(f"{path.name} cannot be read: {first_line(error)}") from error
+        try:
+            if item is None:
+                return self._outcome(association.send_c_store(content), _REMARKS)
+            remark = self._outcome(create(association, item), REMARKS)
+            became = [cancel(association, uid) for uid in replaced_by(item)]
+        except (OSError, RuntimeError, ValueError, AttributeError) as error:
+            raise BrokenOffError(f"{path.name} cannot be sent: {first_line(error)}") from error
+        if None in became:
+            raise BrokenOffError(f"{self._where} gives no answer")
+        return told(remark, filter(None, became))
+
+    def _accepted(self, association: Association, sop_class: str) -> set[str]:
+        """The transfer syntaxes that the peer accepts for a class."""
+        accepted = {
+            str(syntax)
+            for context in association.accepted_contexts
+            if context.abstract_syntax == sop_class
+            for syntax in context.transfer_syntax
+        }
+        if not accepted:
+            raise NotTakenError(f"{self._where} does not accept {UID(sop_class).name}")
+        return accepted
+
+    def _outcome(self, status: pydicom.Dataset, remarks: Mapping[int, str]) -> str | None:
+        """What a status says: a remark, or that it is none of success."""
         code = status.get("Status")
         if code is None:
-            raise DeliveryError(f"{self._where} gives no answer")
+            raise BrokenOffError(f"{self._where} gives no answer")
         if code == 0:
             return None
         if code in remarks:

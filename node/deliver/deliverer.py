@@ -4,24 +4,25 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pydicom
 import pydicom.filereader
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.audit import Auditor
-from node.deliver.association import NotTakenError, Sender
+from node.deliver.association import BrokenOffError, NotTakenError, Sender
 from node.deliver.stow import StowSender
+from node.deliver.upsrs import create_on_web
 from node.errors import DeliveryError
 from node.lease import staying_alive
 from node.ledger import Delivery, Hold, Ledger
 from node.logs import about
 from node.pauses import pause_after
-from node.settings import Destination, Settings
+from node.settings import Destination, Kind, Settings
 from node.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class Deliverer:
     def deliver(self, destination: str) -> int:
         """Send all that is due to a destination, unless another sender does.
 
-        An object that the peer refuses waits for its own time; a peer that is ill
-        rests as a whole, and nothing else waits for it.
+        An object that the peer refuses, or ends the association for, waits for its own time;
+        a peer that is ill rests as a whole, and nothing else waits for it.
 
         Returns
         -------
@@ -86,12 +87,21 @@ class Deliverer:
 
     def _send_what_is_due(self, destination: str) -> Iterator[Delivery]:
         peer = self.settings.destination(destination)
+        has_broken_off = False
         while deliveries := self.ledger.due_deliveries(destination, MOST_AT_ONCE):
             if peer is None:
                 for delivery in deliveries:
                     self.ledger.give_up(delivery, "no such destination in the configuration")
-            elif there := self._with_file(deliveries):
-                yield from self._send(there, peer)
+                continue
+            there = self._with_file(self._not_replaced(deliveries))
+            try:
+                for delivery in self._send(there, peer) if there else ():
+                    has_broken_off = False
+                    yield delivery
+            except BrokenOffError:
+                if has_broken_off:
+                    raise  # twice in a row: it is not for the sake of one object
+                has_broken_off = True
 
     def _send(self, deliveries: Sequence[Delivery], peer: Destination) -> Iterator[Delivery]:
         """Send objects over one association; gives those that were stored.
@@ -109,11 +119,20 @@ class Deliverer:
                     path = self.spool.results / delivery.result.path
                     failed.append(path)  # until it is known to be stored
                     try:
-                        remark = sender.send(path)
+                        remark = self._send_one(sender, delivery, peer)
                     except NotTakenError as refusal:
                         self._try_again(delivery, str(refusal))
-                        if refusal.is_out_of_resources:
-                            raise  # the next object would fare no better
+                        if refusal.is_out_of_resources:  # the next would fare no better
+                            # Without what the peer says in words: that is logged.
+                            raise DeliveryError(f"{peer.where} is out of resources") from refusal
+                    except BrokenOffError as error:
+                        self._try_again(delivery, str(error))  # others go before it
+                        raise
+                    except DeliveryError:
+                        raise
+                    except Exception as error:  # what reads a damaged file raises what it likes
+                        what = f"{path.name} cannot be sent ({type(error).__name__})"
+                        self._try_again(delivery, what)
                     else:
                         noting.add(delivery, remark)
                         stored.append(failed.pop())
@@ -125,14 +144,32 @@ class Deliverer:
             if stored or failed:
                 self.auditor.instances_sent(peer, stored, failed)
 
+    def _send_one(
+        self, sender: Sender | StowSender, delivery: Delivery, peer: Destination
+    ) -> str | None:
+        path = self.spool.results / delivery.result.path
+        if peer.is_web and delivery.result.kind == Kind.WORKITEM:
+            return create_on_web(peer, path, self.settings.deliver)
+        return sender.send(path)
+
     def _sender(self, deliveries: Sequence[Delivery], peer: Destination) -> Sender | StowSender:
         """How a destination is sent to."""
         title, rules = self.settings.dicom.ae_title, self.settings.deliver
         if peer.is_web:
-            paths = [self.spool.results / delivery.result.path for delivery in deliveries]
-            return StowSender(peer, paths, rules)
+            stored = [d for d in deliveries if d.result.kind != Kind.WORKITEM]
+            return StowSender(peer, [self.spool.results / d.result.path for d in stored], rules)
         syntaxes = _syntaxes(deliveries, self.spool)
         return Sender(title, peer, _classes(deliveries), rules, syntaxes)
+
+    def _not_replaced(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those but for workitems in whose place there is a later one."""
+        there = []
+        for delivery in deliveries:
+            if delivery.result.kind == Kind.WORKITEM and self.ledger.is_replaced(delivery):
+                self.ledger.withdraw(delivery, "not created: that of a later revision is there")
+            else:
+                there.append(delivery)
+        return there
 
     def _with_file(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Those whose file is there; results of which one is gone are made again."""
@@ -215,9 +252,7 @@ def _syntaxes(deliveries: Sequence[Delivery], spool: Spool) -> list[str]:
     """Transfer syntaxes to propose: those of the files, and those that every peer knows."""
     found = {str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)}
     for delivery in deliveries:
-        try:
+        with suppress(Exception):  # a damaged file: it is said when it is to be sent
             meta = pydicom.filereader.read_file_meta_info(spool.results / delivery.result.path)
             found.add(str(meta.TransferSyntaxUID))
-        except (OSError, AttributeError, InvalidDicomError):  # said when it is to be sent
-            continue
     return sorted(found)

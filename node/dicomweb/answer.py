@@ -70,6 +70,22 @@ class StoreAnswer:
     failed: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class WorkitemAnswer:
+    """What a server says of a workitem that it has (PS3.18, 11.4.3).
+
+    Parameters
+    ----------
+    status : int
+        409 where it was there before.
+    has_warning : bool
+        Whether it has changed it.
+    """
+
+    status: int
+    has_warning: bool
+
+
 UNTOLD = 0x0110
 """Failure Reason where it tells none: processing failure (PS3.18, I.2.2)."""
 

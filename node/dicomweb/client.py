@@ -1,5 +1,6 @@
-"""The services of a server: searched, retrieved from, stored to."""
+"""The services of a server: searched, retrieved from, stored to, asked for a look."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import requests
 from dicomweb_client.web import DICOMwebClient
 
-from node.dicomweb.answer import Match, StoreAnswer, read_store_answer
+from node.dicomweb.answer import Match, StoreAnswer, WorkitemAnswer, read_store_answer
 from node.dicomweb.errors import DICOMwebError, complaint
 from node.dicomweb.session import Upload, open_session
 from node.multipart import (
@@ -20,6 +21,8 @@ from node.multipart import (
     take_apart,
 )
 from node.settings import Called
+
+DICOM_JSON = "application/dicom+json"
 
 PAGE = 100
 """Matches that are asked for at a time, at least."""
@@ -158,11 +161,47 @@ class Web:
             If it does not say which it has stored and which not.
         """
         body, content_type = put_together(contents)
-        headers = {"Content-Type": content_type, "Accept": "application/dicom+json"}
+        headers = {"Content-Type": content_type, "Accept": DICOM_JSON}
         with self._telling():
             sent = Upload(body, self._timeout_s)
             response = self._session.post(f"{self._url}/studies", data=sent, headers=headers)
         return read_store_answer(response.status_code, response.content)
+
+    def create_workitem(self, uid: str, item: Mapping[str, Any]) -> WorkitemAnswer:
+        """Have a workitem created.
+
+        Parameters
+        ----------
+        uid : str
+        item : mapping
+            In DICOM JSON.
+
+        Raises
+        ------
+        DICOMwebError
+            If it does not say that it has it.
+        """
+        # Servers read PS3.18, 11.4.1.1 in two ways: they take the UID for the value of a
+        # parameter called workitem, or for the query. Each passes over what it does not know.
+        response = self._post(f"workitems?{uid}&workitem={uid}", item)
+        return WorkitemAnswer(response.status_code, "Warning" in response.headers)
+
+    def cancel_workitem(self, uid: str, why: Mapping[str, Any]) -> int:
+        """Ask for a workitem to be canceled; the status says whether that is passed on.
+
+        Raises
+        ------
+        DICOMwebError
+            If the answer is none of success, nor that it cannot be.
+        """
+        return self._post(f"workitems/{uid}/cancelrequest", why).status_code
+
+    def _post(self, resource: str, content: Mapping[str, Any]) -> requests.Response:
+        headers = {"Content-Type": DICOM_JSON, "Accept": DICOM_JSON}
+        with self._telling():
+            return self._session.post(
+                f"{self._url}/{resource}", data=json.dumps(content).encode(), headers=headers
+            )
 
     def _pages(
         self, uid: str, search: Any, wanted: Mapping[str, str], fields: Sequence[str]

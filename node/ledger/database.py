@@ -350,7 +350,7 @@ class Database:
         self,
         condition: sa.ColumnElement[bool],
         limit: int | None = None,
-        order: Sequence[sa.Column[Any]] = (_delivery.c.id,),
+        order: Sequence[sa.ColumnElement[Any]] = (_delivery.c.id,),
     ) -> list[Delivery]:
         """Read deliveries as values, in the order in which they were planned or another one."""
         with self.reading() as connection:

@@ -141,7 +141,11 @@ class Delivering(Database):
         return sa.and_(_destination.c.name == hold.destination, _destination.c.holder == hold.token)
 
     def due_deliveries(self, destination: str, limit: int = MOST_AT_ONCE) -> list[Delivery]:
-        """What waits to be sent to a destination, the lowest rank first."""
+        """What waits to be sent to a destination, the lowest rank first.
+
+        What was not taken before comes last: the others need not wait for it again.
+        """
+        was_not_taken = sa.case((_delivery.c.attempts > 0, 1), else_=0)
         return self.select_deliveries(
             sa.and_(
                 _is_waiting,
@@ -149,7 +153,7 @@ class Delivering(Database):
                 _delivery.c.next_try_at <= self.clock(),
             ),
             limit,
-            (_delivery.c.rank, _delivery.c.id),
+            (was_not_taken, _delivery.c.rank, _delivery.c.id),
         )
 
     def sent(self, deliveries: Sequence[tuple[Delivery, str | None]]) -> list[int]:
@@ -186,6 +190,30 @@ class Delivering(Database):
     def give_up(self, delivery: Delivery, detail: str) -> None:
         """Note that an object is not sent any more until somebody says `retry`."""
         self._settle([(delivery, detail, DeliveryState.FAILED)], next_try_at=None)
+
+    def is_replaced(self, delivery: Delivery) -> bool:
+        """Whether a workitem of a later revision goes to the same destination, or went there."""
+        later, after = _revision.alias(), _delivery.alias()
+        with self.reading() as connection:
+            found = connection.execute(
+                sa.select(after.c.id)
+                .join(schema.result, schema.result.c.id == after.c.result_id)
+                .join(later, later.c.id == after.c.revision_id)
+                .join(_revision, _revision.c.series_id == later.c.series_id)
+                .where(
+                    _revision.c.id == delivery.revision_id,
+                    later.c.number > _revision.c.number,
+                    schema.result.c.kind == Kind.WORKITEM,
+                    after.c.destination == delivery.destination,
+                    after.c.state != DeliveryState.FAILED,
+                )
+                .limit(1)
+            )
+            return found.first() is not None
+
+    def withdraw(self, delivery: Delivery, detail: str) -> None:
+        """Note that a workitem is not sent at all: a later one takes its place."""
+        self._settle([(delivery, detail, DeliveryState.REPLACED)], next_try_at=None)
 
     def give_up_older(self, destination: str, since: float, detail: str) -> int:
         """Give up what was tried first before a time, seconds since 1970; how much it was."""

@@ -22,6 +22,7 @@ from node.ledger.records import (
     Revision,
     State,
 )
+from node.settings import Kind
 
 _revision, _instance, _delivery = schema.revision, schema.instance, schema.delivery
 _is_waiting = schema.stands(_delivery, DeliveryState.PENDING)
@@ -180,6 +181,26 @@ class Looking(Database):
                 .limit(1)
             ).first()
         return None if row is None else as_result(row)
+
+    def workitems_before(self, revision: Revision) -> dict[str, tuple[str, ...]]:
+        """By recipient the UIDs of workitems that earlier revisions of the series had."""
+        before = _revision.alias()
+        with self.reading() as connection:
+            rows = connection.execute(
+                sa.select(schema.result.c.recipient, schema.result.c.sop_instance_uid)
+                .join(before, before.c.id == schema.result.c.revision_id)
+                .join(_revision, _revision.c.series_id == before.c.series_id)
+                .where(
+                    _revision.c.id == revision.id,
+                    before.c.number < revision.number,
+                    schema.result.c.kind == Kind.WORKITEM,
+                )
+                .order_by(schema.result.c.id)
+            ).all()
+        found: dict[str, tuple[str, ...]] = {}
+        for row in rows:
+            found[row.recipient] = (*found.get(row.recipient, ()), row.sop_instance_uid)
+        return found
 
     def deliveries(self, revision: Revision) -> list[Delivery]:
         """Where the results of a revision are on their way."""

@@ -28,6 +28,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     COMMITTED = "committed"
     CREATED = "created"
+    REPLACED = "replaced"
     FAILED = "failed"
 
 

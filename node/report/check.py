@@ -5,12 +5,14 @@ built the result: at the file, against the headers of the source and the tables
 of the standard. Messages name attributes, never their values.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
@@ -116,7 +118,7 @@ def _whole(read: Dataset, built: Dataset) -> str | None:
     return None
 
 
-def _patient_and_study(read: Dataset, basis: Basis, copied: Sequence[str] = COPIED) -> str | None:
+def _patient_and_study(read: Dataset, basis: Basis, copied: Iterable[str] = COPIED) -> str | None:
     """Whether patient and study are those of the source, attribute by attribute."""
     if read.get("StudyInstanceUID") != basis.study_instance_uid:
         return "StudyInstanceUID differs from the source"
@@ -124,9 +126,20 @@ def _patient_and_study(read: Dataset, basis: Basis, copied: Sequence[str] = COPI
         source = readable(basis.template, keyword)
         value = None if source is None or source.is_empty else source.value
         found = None if keyword not in read or read[keyword].is_empty else read[keyword].value
-        if found != value and not (value is None and keyword in _ADDED_TO_SOURCE):
+        if not _holds(found, value) and not (value is None and keyword in _ADDED_TO_SOURCE):
             return f"{keyword} differs from the source"
     return None
+
+
+def _holds(found: Any, value: Any) -> bool:
+    """Whether a value is that of the source; items of a sequence may have empty ones besides."""
+    if not isinstance(value, Sequence) or not isinstance(found, Sequence):
+        return bool(found == value)
+    return len(found) == len(value) and all(
+        all(e.tag in item and _holds(item[e.tag].value, e.value) for e in source)
+        and all(item[tag].is_empty for tag in item.keys() - source.keys())
+        for item, source in zip(found, value, strict=True)
+    )
 
 
 def _pixels(read: Dataset, built: Dataset) -> str | None:

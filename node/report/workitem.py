@@ -9,11 +9,12 @@ DICOM PS3.3: Unified Procedure Step IOD (B.26), its modules (C.30); the macro of
 (10-3b). PS3.4: UPS Push SOP Class, N-CREATE (CC.2.5, table CC.2.5-3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import VR
 from pynetdicom.sop_class import UnifiedProcedureStepPush  # type: ignore[attr-defined]
 
 from node.judgement import Judgement
@@ -22,6 +23,7 @@ from node.report.header import (
     MANUFACTURER,
     NOT_FOR_CLINICAL_USE,
     code_item,
+    copy_filled,
     in_zone_of,
     plain,
     readable,
@@ -33,10 +35,12 @@ from node.report.sr.words import conclusion
 from node.routing import Workitem
 from node.settings import IN_FORMS, Kind
 
+_IF_THERE = ("SpecificCharacterSet", "PatientID")
+"""Type 1C: not there at all rather than empty."""
+
 COPIED = (
-    "SpecificCharacterSet",
+    *_IF_THERE,
     "PatientName",
-    "PatientID",
     "PatientBirthDate",
     "PatientSex",
     "IssuerOfPatientID",
@@ -48,6 +52,30 @@ COPIED = (
     "AdmittingDiagnosesCodeSequence",
 )
 """What a workitem has from the source (C.30.4); empty where that has nothing."""
+
+_WITHIN = {
+    "OtherPatientIDsSequence": ("IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence"),
+    "IssuerOfPatientIDQualifiersSequence": (
+        "UniversalEntityID",
+        "IdentifierTypeCode",
+        "AssigningFacilitySequence",
+        "AssigningJurisdictionCodeSequence",
+        "AssigningAgencyOrDepartmentCodeSequence",
+    ),
+}
+"""What items of a sequence have, where the source may leave it out (tables CC.2.5-3 and -2e)."""
+
+_REQUEST = (
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "OrderPlacerIdentifierSequence",
+    "OrderFillerIdentifierSequence",
+    "RequestedProcedureID",
+    "RequestedProcedureDescription",
+    "RequestedProcedureCodeSequence",
+    "ReferringPhysicianName",
+)
+"""What is told of a request."""
 
 _EMPTY = (
     # Scheduled Procedure Information (C.30.2): who does it, and where, is for the worklist
@@ -94,13 +122,9 @@ def build_workitem(
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     item = FileDataset("", {}, preamble=bytes(128), file_meta=meta)
     source, judgement = origin.template, origin.judgement
-    for keyword in COPIED:
-        element = readable(source, keyword)
-        if element is not None:
-            item.add(element)
-    for keyword in (*COPIED[1:], *_EMPTY):
-        if keyword not in item:
-            setattr(item, keyword, [] if keyword.endswith("Sequence") else None)
+    copy_filled(source, item, *_IF_THERE)
+    _fill(item, COPIED[len(_IF_THERE) :], source)
+    _fill(item, _EMPTY)
     created = in_zone_of(source, item, created)
     item.SOPClassUID, item.SOPInstanceUID = UnifiedProcedureStepPush, uid
 
@@ -113,14 +137,33 @@ def build_workitem(
     item.ScheduledProcedureStepPriority = "HIGH" if is_flagged else "MEDIUM"
     item.ProcedureStepLabel = f"ICH {word}{again}: {NOT_FOR_CLINICAL_USE}"
     item.WorklistLabel = MANUFACTURER
-    item.ScheduledProcedureStepStartDateTime = created.strftime("%Y%m%d%H%M%S")
+    # With its offset: a start that a peer takes for its own time may be hours ahead.
+    item.ScheduledProcedureStepStartDateTime = created.strftime("%Y%m%d%H%M%S%z")
     item.ScheduledWorkitemCodeSequence = [code_item(codes.INTERPRETATION)]
     item.CommentsOnTheScheduledProcedureStep = _comment(judgement)
     item.InputReadinessState = "READY"
     item.InputInformationSequence = [*_input(origin, wanted, made)]
     item.StudyInstanceUID = origin.study_instance_uid
-    item.ReferencedRequestSequence = [_request(origin)]
+    item.ReferencedRequestSequence = [*_requests(origin)]
+    if wanted.replaces:
+        item.ReplacedProcedureStepSequence = [
+            _reference(UnifiedProcedureStepPush, uid) for uid in wanted.replaces
+        ]
     return item
+
+
+def _fill(target: Dataset, keywords: Iterable[str], *sources: Dataset) -> None:
+    """Give a dataset attributes of the first that has them; empty where none has."""
+    for keyword in keywords:
+        found = (readable(source, keyword) for source in sources)
+        element = next((one for one in found if one is not None and not one.is_empty), None)
+        if element is not None:
+            target.add(element)
+        else:
+            setattr(target, keyword, [] if keyword.endswith("Sequence") else None)
+        if keyword in _WITHIN and target[keyword].VR == VR.SQ:
+            for item in target[keyword].value:
+                _fill(item, _WITHIN[keyword], item)
 
 
 def _comment(judgement: Judgement) -> str:
@@ -140,17 +183,17 @@ def _input(origin: Origin, wanted: Workitem, made: Sequence[ResultObject]) -> li
     if not reports or wanted.retrieve_from is None:
         return []
     report = reports[0]
-    sop = Dataset()
-    sop.ReferencedSOPClassUID = report.sop_class_uid
-    sop.ReferencedSOPInstanceUID = report.sop_instance_uid
     found = Dataset()
     found.TypeOfInstances = "DICOM"
     found.StudyInstanceUID = origin.study_instance_uid
     found.SeriesInstanceUID = report.series_instance_uid
-    found.ReferencedSOPSequence = [sop]
+    found.ReferencedSOPSequence = [_reference(report.sop_class_uid, report.sop_instance_uid)]
     retrieval = Dataset()
     if wanted.retrieve_from.startswith("http"):
-        retrieval.RetrieveURL = wanted.retrieve_from
+        retrieval.RetrieveURL = (
+            f"{wanted.retrieve_from}/studies/{origin.study_instance_uid}"
+            f"/series/{report.series_instance_uid}/instances/{report.sop_instance_uid}"
+        )
         found.WADORSRetrievalSequence = [retrieval]
     else:
         retrieval.RetrieveAETitle = wanted.retrieve_from
@@ -158,16 +201,18 @@ def _input(origin: Origin, wanted: Workitem, made: Sequence[ResultObject]) -> li
     return [found]
 
 
-def _request(origin: Origin) -> Dataset:
-    """The request that the study answers, as far as the study tells (table CC.2.5-3)."""
-    request = Dataset()
-    request.StudyInstanceUID = origin.study_instance_uid
-    for keyword in ("AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName"):
-        element = readable(origin.template, keyword)
-        if element is not None:
-            request.add(element)
-        else:
-            setattr(request, keyword, [] if keyword.endswith("Sequence") else None)
-    request.RequestedProcedureID = request.RequestedProcedureDescription = None
-    request.RequestedProcedureCodeSequence = []
-    return request
+def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
+    sop = Dataset()
+    sop.ReferencedSOPClassUID = sop_class_uid
+    sop.ReferencedSOPInstanceUID = sop_instance_uid
+    return sop
+
+
+def _requests(origin: Origin) -> Iterator[Dataset]:
+    """The requests that the study answers, as far as it tells (table CC.2.5-3)."""
+    told = readable(origin.template, "RequestAttributesSequence")
+    for one in (told.value if told is not None and told.VR == VR.SQ else ()) or [Dataset()]:
+        request = Dataset()
+        request.StudyInstanceUID = origin.study_instance_uid
+        _fill(request, _REQUEST, one, origin.template)
+        yield request

@@ -9,6 +9,9 @@ from node.settings import SENDER, Condition, Kind, Route, Settings
 BACK = "back to the sender"
 """Stands for a route where there is none, and no destination."""
 
+WHOEVER = "whoever sent it"
+"""Stands for the senders of a series where none is known."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -117,7 +120,7 @@ def _share(
     wanted: dict[str, frozenset[Kind]] = {}
     uncalled = []
     recipients = [d for d in settings.destinations if d.name in to]
-    for sender in facts.senders if SENDER in to else ():
+    for sender in (facts.senders or (WHOEVER,)) if SENDER in to else ():
         recipient = settings.recipient(sender)
         if recipient is None:
             uncalled.append(sender)

@@ -1,6 +1,6 @@
 """Which objects go to whom, and what has to be made for that: pure functions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node.ledger import Plan, Planned, Result
@@ -25,12 +25,15 @@ class Workitem:
         In which SR class that is, where it has one.
     retrieve_from : str, optional
         AE title or URL of who has stored that report by then; None: nobody gets one.
+    replaces : tuple of str
+        UIDs of those that earlier revisions of the series had for the recipient.
     """
 
     recipient: str
     kind: Kind | None
     form: ReportForm
     retrieve_from: str | None
+    replaces: tuple[str, ...] = ()
 
 
 def form_of(recipient: Destination, settings: Settings) -> ReportForm:
@@ -50,8 +53,18 @@ def forms(routing: Routing, settings: Settings) -> tuple[ReportForm, ...]:
     return tuple(found) or (usual,)
 
 
-def workitems(routing: Routing, settings: Settings) -> tuple[Workitem, ...]:
-    """The workitems that recipients want."""
+def workitems(
+    routing: Routing, settings: Settings, before: Mapping[str, tuple[str, ...]]
+) -> tuple[Workitem, ...]:
+    """The workitems that recipients want.
+
+    Parameters
+    ----------
+    routing : Routing
+    settings : Settings
+    before : mapping of str to tuple of str
+        By recipient the UIDs of those that earlier revisions of the series had.
+    """
     found = []
     for recipient, kinds in _recipients(routing, settings):
         if Kind.WORKITEM in kinds:
@@ -63,6 +76,7 @@ def workitems(routing: Routing, settings: Settings) -> tuple[Workitem, ...]:
                     next((kind for kind in _read(settings) if kind in read), None),
                     form_of(keeper or recipient, settings),
                     None if keeper is None else keeper.url or keeper.ae_title,
+                    before.get(recipient.name, ()),
                 )
             )
     return tuple(found)

@@ -19,6 +19,11 @@ class TransferSyntax(StrEnum):
     JPEG_LS = "jpeg-ls"
     JPEG_2000 = "jpeg-2000"
 
+    @property
+    def is_of_pictures(self) -> bool:
+        """Whether nothing but pictures is encoded so."""
+        return self in (TransferSyntax.RLE, TransferSyntax.JPEG_LS, TransferSyntax.JPEG_2000)
+
 
 class Destination(Called):
     """A peer that results are sent to."""
@@ -36,15 +41,13 @@ class Destination(Called):
         description="SR class that it gets; absent: that of [report]",
         examples=["comprehensive"],
     )
-    ups: bool = Field(False, description="whether it takes workitems: UPS Push")
+    ups: bool = Field(False, description="whether it takes workitems: UPS Push, or UPS-RS at url")
 
     @model_validator(mode="after")
     def _has_an_association(self) -> Self:
-        """Storage commitment and workitems go over one; of the latter UPS-RS is not there yet."""
+        """Storage commitment goes over one."""
         if self.commit and self.url is not None:
             raise ValueError(
                 "takes ae_title, host and port where commit = true: DICOMweb has no such service"
             )
-        if self.ups and self.url is not None:
-            raise ValueError("takes ae_title, host and port where ups = true: that is UPS Push")
         return self

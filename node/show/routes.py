@@ -1,5 +1,6 @@
 """What routes say of a series: `ichnode route`."""
 
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Console
@@ -7,8 +8,10 @@ from rich.markup import escape
 
 from node.ledger import Revision
 from node.routing import Routing
-from node.settings import Kind, Settings
+from node.settings import IN_FORMS, Destination, Kind, Settings, TransferSyntax
 from node.show.common import plain_table
+
+_PICTURES = {Kind.SECONDARY_CAPTURE, Kind.EVIDENCE_MAP}
 
 
 def routing_json(routing: Routing, revision: Revision | None) -> dict[str, Any]:
@@ -48,6 +51,8 @@ def routing(
             highlight=False,
             soft_wrap=True,
         )
+        if revision.images_removed_at is not None:
+            console.print("its images were removed: what stood in their headers is not known")
     table = plain_table()
     for name in ("route", "fits", "to, or why not"):
         table.add_column(name, overflow="fold")
@@ -59,9 +64,31 @@ def routing(
         console.print(table)
     for name, kinds in found.wanted.items():
         recipient = settings.destination(name)
-        where = "" if recipient is None else f" ({recipient.ae_title})"
-        is_all = {*kinds, Kind.WORKITEM} == {*Kind}
-        what = "everything" if is_all else ", ".join(kind for kind in Kind if kind in kinds)
-        console.print(f"{name}{where} gets {what}", highlight=False, markup=False)
+        said = f"{name} gets {_gets(kinds)}"
+        if recipient is not None:
+            where = recipient.url or recipient.ae_title
+            said = f"{name} ({where}) gets {_gets(kinds)}{_in_form(kinds, recipient)}"
+        console.print(said, highlight=False, markup=False, soft_wrap=True)
     if not found.wanted:
         console.print(found.unsent, highlight=False, markup=False, soft_wrap=True)
+
+
+def _gets(kinds: Collection[Kind]) -> str:
+    stored = [kind for kind in Kind if kind in kinds and kind is not Kind.WORKITEM]
+    is_all = {*stored, Kind.WORKITEM} == {*Kind}
+    found = ["everything" if is_all else ", ".join(stored)] if stored else []
+    return " and ".join([*found, *(["a workitem"] if Kind.WORKITEM in kinds else [])])
+
+
+def _in_form(kinds: Collection[Kind], recipient: Destination) -> str:
+    """In which form, where that is not the usual one."""
+    forms = []
+    reports = ", ".join(kind for kind in IN_FORMS if kind in kinds)
+    if recipient.structured_report is not None and reports:
+        forms.append(f"{reports} as {recipient.structured_report}")
+    syntax = recipient.transfer_syntax
+    if syntax.is_of_pictures and _PICTURES & set(kinds):
+        forms.append(f"pictures in {syntax}")
+    elif syntax in (TransferSyntax.EXPLICIT, TransferSyntax.IMPLICIT):
+        forms.append(f"in {syntax} VR")
+    return "".join(f"; {form}" for form in forms)

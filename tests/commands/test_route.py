@@ -4,14 +4,21 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from node.cli import app
+from node.facts import SeriesFacts
 from node.ledger import Instance, open_ledger
+from node.routing import decide
 from node.settings import Flagged, Kind, Route, Settings, load_settings
+from node.show.routes import routing
+from tests.reporting import report
 
 PAGE = Path("docs/routing.md")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
@@ -93,6 +100,65 @@ def test_a_series_that_came_is_told_by_its_uid(
     assert "Series 1.2.3, revision 1, receiving, not judged" in done.stdout
     assert "alarm  no    flagged: nothing is" in done.stdout
     assert ichnode(FLAGGED_ONLY, "route", "1.2.4").exit_code == 1
+
+
+DESTINATIONS = """
+[[destinations]]
+name = "web"
+url = "https://pacs.example/dicom-web"
+transfer_syntax = "jpeg-ls"
+[[destinations]]
+name = "list"
+ae_title = "LIST"
+host = "10.0.0.7"
+port = 104
+ups = true
+[[destinations]]
+name = "ward"
+ae_title = "WARD"
+host = "10.0.0.8"
+port = 104
+structured_report = "enhanced"
+transfer_syntax = "implicit"
+[[routes]]
+name = "all"
+to = ["web"]
+[[routes]]
+name = "reports"
+to = ["ward"]
+kinds = ["sr"]
+[[routes]]
+name = "look"
+to = ["list"]
+kinds = ["ups"]
+"""
+
+
+def test_each_that_gets_something_is_told_with_where_it_is_and_in_which_form(
+    ichnode: Callable[..., Result],
+) -> None:
+    done = ichnode(DESTINATIONS, "route", "--sender", "CT1")
+    assert lines(done.stdout)[-3:] == [
+        "web (https://pacs.example/dicom-web) gets everything; pictures in jpeg-ls",
+        "ward (WARD) gets sr; sr as enhanced; in implicit VR",
+        "list (LIST) gets a workitem",
+    ]
+
+
+def test_of_a_series_without_images_it_is_said_that_their_headers_are_not_known(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "ichnode.toml"
+    config.write_text(DESTINATIONS)
+    settings = load_settings(config)
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
+    revision = report(ledger, [], ())
+    ledger.close()
+    for removed_at, is_told in ((None, False), (revision.last_instance_at, True)):
+        console = Console(file=StringIO(), width=80)
+        purged = replace(revision, images_removed_at=removed_at)
+        routing(console, decide(SeriesFacts(("CT1",)), (), settings), settings, purged)
+        assert ("its images were removed" in console.file.getvalue()) is is_told
 
 
 def test_the_same_as_json(ichnode: Callable[..., Result]) -> None:

@@ -19,7 +19,7 @@ from node.commit import PUSH_MODEL, asking
 from node.commit.content import MOST_REFERENCES
 from node.deliver import deliverer
 from node.deliver.syntax import PICTURES, wanted_by
-from node.deliver.workitem import REMARKS, UPS_PUSH
+from node.deliver.workitem import ANSWERS_TO_CANCEL, REMARKS, STAYS, UPS_PUSH
 from node.dicom import Status as Answer
 from node.dicom import application_entity
 from node.fetch import association as fetching
@@ -124,7 +124,8 @@ def wanted_table() -> str:
 
 def made_workitem(home: Path) -> Made:
     """A workitem."""
-    wanted = Workitem("list", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "PACS")
+    form = ReportForm.COMPREHENSIVE_3D
+    wanted = Workitem("list", Kind.STRUCTURED_REPORT, form, "PACS", ("1.2.3",))
     path = make_case(2).build(home / "workitem", workitems=[wanted])[-1].path
     return Made(Kind.WORKITEM, pydicom.dcmread(path), path)
 
@@ -150,21 +151,31 @@ def _value(element: DataElement) -> str:
 
 _OF_WORKITEM = {
     "SpecificCharacterSet": "of the source, absent where it has none",
+    "PatientID": "of the source, absent where it has none",
+    "IssuerOfPatientIDQualifiersSequence": "of the source, empty where it has none; what an item "
+    "does not have is empty in it",
+    "OtherPatientIDsSequence": "of the source, empty where it has none; what an item does not have "
+    "is empty in it",
     "StudyInstanceUID": "of the source",
     "ScheduledProcedureStepPriority": "HIGH if the operating point flags the series, else MEDIUM",
     "ProcedureStepState": "SCHEDULED",
     "ProcedureStepLabel": "whether it is flagged, the revision from the second on, and that it is "
     "not for clinical use",
     "WorklistLabel": MANUFACTURER,
-    "ScheduledProcedureStepStartDateTime": "when the results were created",
+    "ScheduledProcedureStepStartDateTime": "when the results were created, with the offset from "
+    "UTC",
     "ScheduledWorkitemCodeSequence": "(110005, DCM, Interpretation)",
     "CommentsOnTheScheduledProcedureStep": "what it is flagged for, as the text report says",
     "InputReadinessState": "READY",
     "InputInformationSequence": "the report of findings in the SR class of the destination that "
     "stores it, or the text report; with that destination's AE title in DICOM Retrieval Sequence, "
-    "or its URL in WADO-RS Retrieval Sequence; empty where no destination gets one",
-    "ReferencedRequestSequence": "Study Instance UID, Accession Number, its issuer, Referring "
-    "Physician's Name of the source; the requested procedure is empty",
+    "or the report's URL there in WADO-RS Retrieval Sequence; empty where no destination gets one",
+    "ReferencedRequestSequence": "an item for each of Request Attributes Sequence of the source, "
+    "or one: Study Instance UID; Accession Number, its issuer, identifiers of order placer and "
+    "filler, requested procedure, Referring Physician's Name as the item or else the source has "
+    "them, empty where neither has",
+    "ReplacedProcedureStepSequence": "the workitems that earlier revisions of the series had for "
+    "the destination; absent where there are none",
 }
 
 
@@ -176,6 +187,19 @@ def created_table() -> str:
         for code, remark in REMARKS.items()
     ]
     return "\n".join([*lines, "| any other status, or none | as in 4.2.2.3 |"])
+
+
+def canceled_table() -> str:
+    """What is made of the answers to Request UPS Cancel."""
+    lines = ["| answer | it is noted |", "|---|---|"]
+    lines += [f"| {code:04X}H | {said} |" for code, said in ANSWERS_TO_CANCEL.items()]
+    return "\n".join(
+        [
+            *lines,
+            f"| any other status | {STAYS}, with the status |",
+            "| none | nothing: the workitem counts as not sent, and goes again |",
+        ]
+    )
 
 
 def asked_table() -> str:

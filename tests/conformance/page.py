@@ -36,6 +36,7 @@ def parts(made: Sequence[Made], home: Path) -> dict[str, str]:
         "wanted": network.wanted_table(),
         "workitem": network.workitem_table(workitem),
         "creation": network.created_table(),
+        "cancellation": network.canceled_table(),
         "identity": network.identity_table(),
         "associations": network.association_table(),
         "rejections": network.rejection_table(),

@@ -3,31 +3,26 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
-    generate_uid,
-)
+from pydicom.uid import ImplicitVRLittleEndian
 
 from node.audit import Auditor
 from node.deliver import Deliverer, stow
-from node.ledger import DeliveryState, Instance, Ledger, Result, Revision, State, open_ledger
+from node.ledger import DeliveryState, Ledger, Revision, State
 from node.multipart import RELATED, MediaType, take_apart
 from node.settings import Destination, Settings
 from node.spool import Spool
 from tests.certificates import Authority
-from tests.claiming import claimed
 from tests.conftest import Clock
 from tests.dicomweb.servers import Answer, Request, Told, json_answer, nginx_before
 from tests.e2e.peers import Orthanc
+from tests.reporting import report_captures
 
 PAUSE_S, LONGEST_S = 5.0, 40.0
 
@@ -35,54 +30,9 @@ Reported = Callable[..., Revision]
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path)
-
-
-@pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
-    opened.clock = clock
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def reported(ledger: Ledger, spool: Spool) -> Reported:
     """A series that has results, which wait to be sent to `web`."""
-
-    def make(objects: int = 4, size: int = 0) -> Revision:
-        study, series = str(generate_uid()), str(generate_uid())
-        path = Path(series) / "1.dcm"
-        instance = Instance(study, series, f"{series}.1", "1.2.840.1", "0" * 64, path, "CT")
-        revision = ledger.revision(ledger.store(instance, 30).revision_id)
-        assert revision is not None
-        assert ledger.ready(revision, [])
-        claim = claimed(ledger, revision.id)
-        captures = [
-            capture(spool, study, series, Path(series) / f"{n}.dcm", size) for n in range(objects)
-        ]
-        assert ledger.report(claim, captures, ("web",), warnings=[], maxima={"any": 0.5})
-        return revision
-
-    return make
-
-
-def capture(spool: Spool, study: str, series: str, path: Path, size: int) -> Result:
-    image = Dataset()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    image.SOPClassUID = SecondaryCaptureImageStorage
-    image.SOPInstanceUID = generate_uid()
-    image.StudyInstanceUID, image.SeriesInstanceUID = study, series
-    image.PatientName, image.PatientID = "Test^Head", "T1"
-    image.Modality, image.ConversionType = "OT", "WSD"
-    image.ImageComments = "x" * size
-    target = spool.results / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    image.save_as(target, enforce_file_format=True)
-    uid = str(image.SOPInstanceUID)
-    return Result("sc", image.SeriesInstanceUID, SecondaryCaptureImageStorage, uid, path)
+    return partial(report_captures, ledger, spool, "web")
 
 
 def settings_for(home: Path, url: str, **more: object) -> Settings:

@@ -15,48 +15,29 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.audit import Auditor
 from node.deliver.deliverer import Deliverer
-from node.ledger import (
-    DeliveryState,
-    Instance,
-    Ledger,
-    Plan,
-    Planned,
-    Result,
-    Revision,
-    State,
-    open_ledger,
-)
+from node.ledger import DeliveryState, Ledger, Plan, Planned, Result, Revision, State
 from node.report import Kind, ResultObject
 from node.results import recorded
 from node.routing import Workitem
 from node.settings import ReportForm, Settings
 from node.spool import Spool
-from tests.cases import make_case
-from tests.claiming import claimed
-from tests.conftest import Clock
 from tests.e2e.peers import running_storescp
 from tests.e2e.worklist import Worklist, running_worklist
+from tests.reporting import an_image, place, report, revisions
 
 WORKITEM = Workitem("list", Kind.STRUCTURED_REPORT, ReportForm.COMPREHENSIVE_3D, "PACS")
 
 
-@pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path)
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> list[list[ResultObject]]:
+    """The results of two revisions of a small series, each with a workitem."""
+    return revisions(tmp_path_factory.mktemp("built"), WORKITEM)
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
-    opened.clock = clock
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def made(spool: Spool) -> list[ResultObject]:
-    """The results of a small series, with a workitem."""
-    return make_case(2).build(spool.results, workitems=[WORKITEM])
+def made(built: list[list[ResultObject]], spool: Spool) -> list[ResultObject]:
+    """The results of the first."""
+    return place(built[0], spool)
 
 
 @pytest.fixture
@@ -64,16 +45,8 @@ def reported(ledger: Ledger, made: list[ResultObject], spool: Spool) -> Callable
     """Have all but the workitem go to pacs, and that to the list."""
 
     def make(*, follows: str | None = "pacs") -> Revision:
-        path = Path("1.dcm")
-        image = Instance("1.2", "1.2.3", "1.2.3.1", "1.2.840.1", "0" * 64, path, "CT")
-        revision = ledger.revision(ledger.store(image, 30).revision_id)
-        assert revision is not None
-        assert ledger.ready(revision, [])
-        claim = claimed(ledger, revision.id)
         results = recorded(made, spool)
-        plan = Plan(tuple(planned(result, follows) for result in results))
-        assert ledger.report(claim, results, plan, warnings=[], maxima={"any": 0.5})
-        return revision
+        return report(ledger, results, Plan(tuple(planned(r, follows) for r in results)))
 
     return make
 
@@ -228,13 +201,19 @@ def test_a_workitem_that_is_refused_is_tried_again_and_says_why(
     assert deliver("list", ledger, spool, settings) == 1
 
 
+@pytest.mark.parametrize("status", [0x0107, 0x0116, 0xB300])
 def test_a_workitem_that_is_created_with_changes_is_created(
-    spool: Spool, ledger: Ledger, worklist: Worklist, reported: Callable[..., Revision]
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    status: int,
 ) -> None:
     revision = reported(follows=None)
-    worklist.answer = 0xB300
+    worklist.answer = status
     assert deliver("list", ledger, spool, settings_for(spool.home, 1, worklist.port)) == 1
-    assert of_workitem(ledger, revision).detail == "created with modifications: 0xB300"
+    detail = of_workitem(ledger, revision).detail
+    assert detail == f"created with modifications: 0x{status:04X}"
 
 
 def test_a_peer_that_keeps_no_worklist_says_so(
@@ -260,3 +239,114 @@ def test_the_workitem_goes_once_the_archive_has_the_report(
         assert ledger.revision(revision.id).state is State.REPORTED
         assert deliver("list", ledger, spool, settings) == 1
     assert ledger.revision(revision.id).state is State.DELIVERED
+
+
+# -- a later revision -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reported_again(
+    ledger: Ledger, built: list[list[ResultObject]], spool: Spool
+) -> Callable[[], Revision]:
+    """Have a further revision of the same series reported, with a workitem of its own."""
+
+    def make() -> Revision:
+        results = recorded(place(built[1], spool), spool)
+        plan = Plan(tuple(planned(result, None) for result in results))
+        return report(ledger, results, plan, image=an_image(number=2))
+
+    return make
+
+
+def test_the_workitem_of_a_later_revision_has_the_one_before_canceled(
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    reported_again: Callable[[], Revision],
+) -> None:
+    settings = settings_for(spool.home, 1, worklist.port)
+    first = reported(follows=None)
+    assert deliver("list", ledger, spool, settings) == 1
+    second = reported_again()
+    assert deliver("list", ledger, spool, settings) == 1
+    (before, _), (after, item) = worklist.created
+    ((canceled, action, why),) = worklist.canceled
+    assert (canceled, action) == (before, 2)
+    assert "replaces" in why.ReasonForCancellation
+    assert [one.ReferencedSOPInstanceUID for one in item.ReplacedProcedureStepSequence] == [before]
+    assert after == of_workitem(ledger, second).result.sop_instance_uid
+    assert of_workitem(ledger, second).detail == "the one before was asked to be canceled"
+    assert {of_workitem(ledger, r).state for r in (first, second)} == {DeliveryState.CREATED}
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (0xB304, "the one before was canceled already"),
+        (0xC311, "the one before is completed"),
+        (0xC313, "the one before stays: its performer goes on"),
+        (0x0110, "the one before stays: 0x0110"),
+    ],
+)
+def test_a_worklist_that_does_not_cancel_says_so_and_nothing_waits_for_it(
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    reported_again: Callable[[], Revision],
+    status: int,
+    said: str,
+) -> None:
+    settings = settings_for(spool.home, 1, worklist.port)
+    worklist.answer_to_cancel = status
+    reported(follows=None)
+    deliver("list", ledger, spool, settings)
+    second = reported_again()
+    assert deliver("list", ledger, spool, settings) == 1
+    delivery = of_workitem(ledger, second)
+    assert (delivery.state, delivery.detail) == (DeliveryState.CREATED, said)
+
+
+def test_a_request_to_cancel_that_is_not_answered_is_made_again(
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    reported_again: Callable[[], Revision],
+) -> None:
+    settings = settings_for(spool.home, 1, worklist.port)
+    reported(follows=None)
+    deliver("list", ledger, spool, settings)
+    second = reported_again()
+    worklist.is_silent_on_cancel = True
+    assert deliver("list", ledger, spool, settings) == 0
+    assert of_workitem(ledger, second).state is DeliveryState.PENDING
+    worklist.is_silent_on_cancel = False
+    ledger.clock.now += 60
+    assert deliver("list", ledger, spool, settings) == 1
+    assert [len(worklist.created), len(worklist.canceled)] == [2, 1]
+
+
+def test_a_workitem_that_still_waits_when_a_later_one_is_there_is_never_created(
+    spool: Spool,
+    ledger: Ledger,
+    worklist: Worklist,
+    reported: Callable[..., Revision],
+    reported_again: Callable[[], Revision],
+) -> None:
+    settings = settings_for(spool.home, 1, worklist.port)
+    first, second = reported(follows=None), reported_again()
+    assert deliver("list", ledger, spool, settings) == 1
+    assert [uid for uid, _ in worklist.created] == [
+        of_workitem(ledger, second).result.sop_instance_uid
+    ]
+    delivery = of_workitem(ledger, first)
+    assert (delivery.state, delivery.detail) == (
+        DeliveryState.REPLACED,
+        "not created: that of a later revision is there",
+    )
+    assert of_workitem(ledger, second).detail == "the one before is not there"
+    with running_storescp(spool.home / "pacs") as pacs:
+        deliver("pacs", ledger, spool, settings_for(spool.home, pacs.port, worklist.port))
+    assert ledger.revision(first.id).state is State.DELIVERED

@@ -13,22 +13,35 @@ from node.broker import free_port
 
 @dataclass
 class Worklist:
-    """Creates what it is asked to, each UID once, or answers as it is told."""
+    """Creates what it is asked to, each UID once, and cancels; or answers as it is told."""
 
     port: int
     answer: int = 0x0000
     loses_answers: bool = False
     created: list[tuple[str, Dataset]] = field(default_factory=list)
+    answer_to_cancel: int = 0x0000
+    is_silent_on_cancel: bool = False
+    canceled: list[tuple[str, int, Dataset]] = field(default_factory=list)
 
     def handle(self, event: evt.Event) -> tuple[int, Dataset | None]:
         uid = str(event.request.AffectedSOPInstanceUID)
         if uid in [known for known, _ in self.created]:
             return 0x0111, None
-        if self.answer in (0x0000, 0xB300):
+        if self.answer in (0x0000, 0x0107, 0x0116, 0xB300):
             self.created.append((uid, event.attribute_list))
         if self.loses_answers:
             event.assoc.abort()
         return self.answer, None
+
+    def handle_action(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        uid = str(event.request.RequestedSOPInstanceUID)
+        if self.is_silent_on_cancel:
+            event.assoc.abort()
+        elif uid not in [known for known, _ in self.created]:
+            return 0xC307, None
+        else:
+            self.canceled.append((uid, event.action_type, event.action_information))
+        return self.answer_to_cancel, None
 
 
 @contextmanager
@@ -38,7 +51,9 @@ def running_worklist() -> Iterator[Worklist]:
     ae = AE(ae_title="WORKLIST")
     ae.add_supported_context(UnifiedProcedureStepPush)
     server = ae.start_server(
-        ("127.0.0.1", peer.port), block=False, evt_handlers=[(evt.EVT_N_CREATE, peer.handle)]
+        ("127.0.0.1", peer.port),
+        block=False,
+        evt_handlers=[(evt.EVT_N_CREATE, peer.handle), (evt.EVT_N_ACTION, peer.handle_action)],
     )
     try:
         yield peer

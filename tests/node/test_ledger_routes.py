@@ -21,6 +21,7 @@ from node.ledger import (
 )
 from tests.claiming import claimed
 from tests.conftest import Clock
+from tests.reporting import an_image, report
 
 MAXIMA = {"any": 0.5}
 SR, WORKITEM = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4.34.6.1"
@@ -42,16 +43,8 @@ def plan(mark: str, follows: str | None = "pacs") -> Plan:
 def reported(
     ledger: Ledger, mark: str = "1", where: Plan | None = None, **more: object
 ) -> Revision:
-    series = f"1.2.3.{mark}"
-    path = Path("1.2") / f"{mark}.dcm"
-    stored = ledger.store(Instance("1.2", series, f"{series}.1", "1.2", "d" * 64, path, "CT"), 30)
-    revision = ledger.revision(stored.revision_id)
-    assert revision is not None
-    assert ledger.ready(revision, [])
-    claim = claimed(ledger, revision.id)
     where = plan(mark) if where is None else where
-    assert ledger.report(claim, results(mark), where, warnings=[], maxima=MAXIMA, **more)
-    return found(ledger, revision)
+    return report(ledger, results(mark), where, image=an_image(series=f"1.2.3.{mark}"), **more)
 
 
 def found(ledger: Ledger, revision: Revision) -> Revision:
@@ -85,6 +78,17 @@ def test_what_is_flagged_goes_first_to_a_destination(ledger: Ledger) -> None:
         reported(ledger, mark, where[mark], flagged=flagged)
     assert due(ledger, "pacs") == ["1.9.2.1", "1.9.4.1", "1.9.1.1", "1.9.3.1"]
     assert [d.result.sop_instance_uid for d in ledger.due_deliveries("pacs", 1)] == ["1.9.2.1"]
+
+
+def test_what_was_not_taken_before_comes_last_whatever_its_rank(
+    ledger: Ledger, clock: Clock
+) -> None:
+    where = {mark: Plan((Planned(f"1.9.{mark}.1", "pacs"),)) for mark in "12"}
+    reported(ledger, "1", where["1"], flagged=["any"])
+    reported(ledger, "2", where["2"])
+    (first, _) = ledger.due_deliveries("pacs")
+    ledger.try_again(first, clock.now, "refused")
+    assert due(ledger, "pacs") == ["1.9.2.1", "1.9.1.1"]
 
 
 def test_a_workitem_waits_until_all_that_it_follows_is_stored(ledger: Ledger) -> None:
@@ -151,6 +155,40 @@ def test_a_workitem_is_given_up_with_what_it_follows_and_retry_begins_with_both(
     assert workitem(ledger, revision).detail == "waits for pacs"
     ledger.sent([(d, None) for d in ledger.due_deliveries("pacs")])
     assert due(ledger, "list") == ["1.9.1.9"]
+
+
+def test_a_revision_knows_the_workitems_of_those_before_it_and_they_that_it_is_there(
+    ledger: Ledger,
+) -> None:
+    first = reported(ledger)
+    other = reported(ledger, "2")
+    late = ledger.revision(
+        ledger.store(an_image(series=first.series_instance_uid, number=2), 30).revision_id
+    )
+    assert late is not None
+    assert ledger.workitems_before(late) == {"list": ("1.9.1.9",)}
+    assert ledger.workitems_before(first) == {}
+    assert not ledger.is_replaced(workitem(ledger, first)), "it is not reported yet"
+    again = report(
+        ledger,
+        results("3"),
+        plan("3"),
+        image=an_image(series=first.series_instance_uid, number=2),
+    )
+    assert ledger.is_replaced(workitem(ledger, first))
+    assert not ledger.is_replaced(workitem(ledger, again))
+    assert not ledger.is_replaced(workitem(ledger, other))
+    ledger.give_up(workitem(ledger, again), "refused")
+    assert not ledger.is_replaced(workitem(ledger, first)), "somebody has to be asked"
+
+
+def test_a_workitem_that_is_replaced_holds_its_series_up_no_more(ledger: Ledger) -> None:
+    revision = reported(ledger)
+    ledger.sent([(d, None) for d in ledger.due_deliveries("pacs")])
+    ledger.withdraw(workitem(ledger, revision), "a later one is there")
+    assert found(ledger, revision).state is State.DELIVERED
+    assert workitem(ledger, revision).state is DeliveryState.REPLACED
+    assert due(ledger, "list") == []
 
 
 def test_no_commitment_is_asked_for_a_workitem_and_none_is_awaited(

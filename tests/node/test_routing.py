@@ -68,6 +68,13 @@ def test_without_a_destination_results_go_back_to_a_sender_whose_address_is_know
     assert nobody.unsent == "results stay here: no address is known of MUTE"
 
 
+@pytest.mark.parametrize("routes", [[], [{"name": "back", "to": ["sender"]}]])
+def test_without_a_known_sender_it_is_said_that_nobody_can_be_called(routes: list[dict]) -> None:
+    found = decide(from_(), (), settings(peers=[peer("ct")], routes=routes))
+    assert found.wanted == {}
+    assert found.unsent == "results stay here: no address is known of whoever sent it"
+
+
 # -- by routes ------------------------------------------------------------------------------
 
 
@@ -282,7 +289,7 @@ def test_where_nobody_gets_a_report_it_is_made_in_the_class_of_the_report_sectio
 def test_a_workitem_is_last_at_a_destination_that_gets_the_report_itself() -> None:
     given_ = settings(destinations=[destination("pacs"), destination("list", ups=True)])
     found = decide(from_("CT"), (), given_)
-    assert workitems(found, given_) == (
+    assert workitems(found, given_, {}) == (
         Workitem("list", Kind.STRUCTURED_REPORT, COMPREHENSIVE_3D, "LIST"),
     )
     planned = plan(found, made(COMPREHENSIVE_3D, recipients=["list"]), given_).deliveries
@@ -303,12 +310,24 @@ def test_a_workitem_follows_whoever_stores_the_report_where_its_own_destination_
         ],
     )
     found = decide(from_("CT"), ["any"], given_)
-    assert workitems(found, given_) == (Workitem("list", Kind.STRUCTURED_REPORT, ENHANCED, "PACS"),)
+    assert workitems(found, given_, {}) == (
+        Workitem("list", Kind.STRUCTURED_REPORT, ENHANCED, "PACS"),
+    )
     (item,) = (
         p for p in plan(found, made(ENHANCED, recipients=["list"]), given_).deliveries if p.follows
     )
     assert item == Planned("ups-list", "list", "pacs")
-    assert workitems(decide(from_("CT"), (), given_), given_) == ()
+    assert workitems(decide(from_("CT"), (), given_), given_, {}) == ()
+
+
+def test_a_workitem_names_those_of_its_own_recipient_that_it_replaces() -> None:
+    given_ = settings(destinations=[destination("list", ups=True), destination("ward", ups=True)])
+    found = decide(from_("CT"), (), given_)
+    before = {"ward": ("1.2.3", "1.2.4"), "gone": ("1.2.5",)}
+    assert [(w.recipient, w.replaces) for w in workitems(found, given_, before)] == [
+        ("list", ()),
+        ("ward", ("1.2.3", "1.2.4")),
+    ]
 
 
 def test_a_workitem_without_any_report_waits_for_nobody() -> None:
@@ -317,7 +336,7 @@ def test_a_workitem_without_any_report_waits_for_nobody() -> None:
         routes=[{"name": "look", "to": ["list"], "kinds": ["ups"]}],
     )
     found = decide(from_("CT"), (), given_)
-    assert workitems(found, given_) == (Workitem("list", None, COMPREHENSIVE_3D, None),)
+    assert workitems(found, given_, {}) == (Workitem("list", None, COMPREHENSIVE_3D, None),)
     planned = plan(found, made(COMPREHENSIVE_3D, recipients=["list"]), given_).deliveries
     assert planned == (Planned("ups-list", "list", None),)
 
@@ -363,3 +382,8 @@ def test_the_doctor_tells_of_a_route_for_senders_that_no_peer_is() -> None:
     assert (finding.subject, finding.health) == ("route misspelt", Health.NOTE)
     assert "no peer is CTI, MR*" in finding.text
     assert list(routes_told(given_.model_copy(update={"peers": ()}))) == [], "whoever may send"
+
+
+def test_the_doctor_tells_of_nothing_else_with_the_routes() -> None:
+    given_ = settings(notify=[{"name": "desk", "to": "http://127.0.0.1:1/hook"}])
+    assert list(routes_told(given_)) == [], "notifications are told of by themselves, once"

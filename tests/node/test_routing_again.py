@@ -1,59 +1,37 @@
 """A retry goes by the routes of now; what somebody needs and nobody needed before is made."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ml.phantom import make_phantom, write_dicom
-from node.ledger import Instance, Ledger, Plan, Result, Revision, State, open_ledger
+from node.ledger import Ledger, Plan, Result, Revision, State
 from node.routing import begin_again, plan, routing_of
 from node.settings import ReportForm, Settings
-from node.spool import Spool, digest_of
-from tests.claiming import claimed
-from tests.conftest import Clock
+from node.spool import Spool
+from tests.reporting import an_image, report
 
 COMPREHENSIVE_3D = ReportForm.COMPREHENSIVE_3D.sop_class_uid
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.sqlite")
-    opened.clock = clock
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reported(ledger: Ledger, tmp_path: Path) -> Callable[..., Revision]:
+def reported(ledger: Ledger, spool: Spool, tmp_path: Path) -> Callable[..., Revision]:
     """A series of one image that was reported and went nowhere."""
 
     def make(flagged: list[str] | None = None) -> Revision:
         (file, *_) = write_dicom(make_phantom(11, size=64), tmp_path / "phantom")
-        content = file.read_bytes()
-        names = ("1.2", "1.2.3", "1.2.3.1")
-        path = Spool(tmp_path).keep(*names, digest_of(content), content)
-        image = Instance(*names, "1.2.840.1", digest_of(content), path, "CT")
-        revision = ledger.revision(ledger.store(image, 30).revision_id)
-        assert revision is not None
-        assert ledger.ready(revision, [])
-        claim = claimed(ledger, revision.id)
+        image = an_image()
+        target = spool.path(image.path)
+        target.parent.mkdir(parents=True)
+        file.rename(target)
         results = [
             Result("sr", "1.9", COMPREHENSIVE_3D, "1.9.1", Path("sr.dcm")),
             Result("sc", "1.9", "1.2.840.10008.5.1.4.1.1.7", "1.9.2", Path("sc.dcm")),
         ]
-        assert ledger.report(
-            claim,
-            results,
-            Plan(),
-            warnings=[],
-            maxima={"any": 0.5},
-            flagged=flagged or [],
-            unsent="no route fits",
+        return report(
+            ledger, results, Plan(), image=image, flagged=flagged or [], unsent="no route fits"
         )
-        again = ledger.revision(revision.id)
-        assert again is not None
-        return again
 
     return make
 

@@ -250,7 +250,6 @@ def test_variables_of_others_are_none_of_its_business(
             ("sources.0", "takes ae_title, host and port where there is retrieve"),
         ),
         (WEB.format("https://h") + "commit = true", ("DICOMweb has no such service",)),
-        (WEB.format("https://h") + "ups = true", ("that is UPS Push",)),
     ],
 )
 def test_a_bad_key_is_named_with_what_it_got_and_what_it_takes(

@@ -54,17 +54,22 @@ class Stations:
             if change is not None:
                 change(image)
             image.save_as(file)
-            content = file.read_bytes()
-            found, digest = read_identity(content), digest_of(content)
-            path = self.spool.keep(found.study, found.series, found.instance, digest, content)
-            instance = Instance(
-                found.study, found.series, found.instance, found.sop_class, digest, path, SENDER
-            )
-            revision_id = self.ledger.store(instance, 0).revision_id
-        self.ledger.release([revision_id], 0)
+            revision_id = self.receive(file)
         section = self.settings.report.model_validate(report)
         self._worker.settings = self.settings.model_copy(update={"report": section})
         return self.go_on(revision_id)
+
+    def receive(self, file: Path) -> int:
+        """Receive an image; the id of the revision that it is of."""
+        content = file.read_bytes()
+        found, digest = read_identity(content), digest_of(content)
+        path = self.spool.keep(found.study, found.series, found.instance, digest, content)
+        instance = Instance(
+            found.study, found.series, found.instance, found.sop_class, digest, path, SENDER
+        )
+        revision_id = self.ledger.store(instance, 0).revision_id
+        self.ledger.release([revision_id], 0)
+        return revision_id
 
     def go_on(self, revision_id: int, settings: Settings | None = None) -> Revision:
         """Assemble and analyze what is due."""

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, EnhancedSRStorage, generate_uid
 
 from ml.phantom import make_phantom, write_dicom
 from node.ledger import NO_ROUTE, Revision, State
 from node.routing import begin_again
-from node.settings import Settings
+from node.settings import Kind, Settings
 from tests.web.node import SENDER, Stations, running_page
 
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 1}
@@ -122,6 +122,29 @@ def test_a_class_that_a_retry_needs_is_made_and_the_other_stays(
     sent = pydicom.dcmread(stations.spool.results / delivery.result.path)
     assert sent.SOPClassUID == EnhancedSRStorage
     assert sent.SOPInstanceUID == delivery.result.sop_instance_uid
+
+
+def test_the_workitem_of_a_later_revision_names_the_one_that_it_replaces(
+    stations: Stations, send: Callable[[Settings], Revision], base: Settings, tmp_path: Path
+) -> None:
+    settings = changed(base, destinations=[{**PACS, "ups": True}], routes=[])
+    first = send(settings)
+    *_, file = sorted((tmp_path / "head").iterdir())
+    late = pydicom.dcmread(file)
+    late.SOPInstanceUID = late.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    late.ImagePositionPatient[2] += 4.8
+    late.save_as(file)
+    second = stations.go_on(stations.receive(file), settings)
+    assert (second.number, second.state) == (2, State.REPORTED)
+    before, after = workitem(stations, first), workitem(stations, second)
+    assert "ReplacedProcedureStepSequence" not in before
+    (replaced,) = after.ReplacedProcedureStepSequence
+    assert replaced.ReferencedSOPInstanceUID == before.SOPInstanceUID
+
+
+def workitem(stations: Stations, revision: Revision) -> pydicom.Dataset:
+    (result,) = (r for r in stations.ledger.results(revision) if r.kind == Kind.WORKITEM)
+    return pydicom.dcmread(stations.spool.results / result.path)
 
 
 def test_without_a_destination_results_go_back_to_the_sender(
