@@ -16,7 +16,7 @@ import pydicom.filereader
 from pydicom.errors import InvalidDicomError
 
 from ml.errors import first_line
-from node.deliver.association import NotTakenError
+from node.deliver.association import BrokenOffError, NotTakenError
 from node.deliver.syntax import wanted_by
 from node.dicomweb import DICOMwebError, StoreAnswer, Web
 from node.encoding import read_as
@@ -99,6 +99,8 @@ class StowSender:
         ------
         NotTakenError
             If the server answers that it has not stored it, or does not say that it has.
+        BrokenOffError
+            If it goes away or says nothing when it is given this object alone.
         DeliveryError
             If it is ill: other objects would fare no better.
         """
@@ -153,10 +155,17 @@ class StowSender:
 
         Raises
         ------
+        BrokenOffError
+            If it goes away for one object.
         DeliveryError
             If it is ill.
         """
         what = f"{self._peer.where}: {error}"
+        if error.has_broken_off:
+            if len(paths) == 1:
+                raise BrokenOffError(what) from error
+            self._alone.update(paths)
+            return
         is_error = error.status == HTTPStatus.INTERNAL_SERVER_ERROR
         if is_error and len(paths) == 1:
             self._errors_in_a_row += 1

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from ml.errors import IchnodeError
 
@@ -22,16 +23,25 @@ class DICOMwebError(IchnodeError):
         Of its answer (RFC 9110, 15).
     after_s : float
         It wants to be left alone for so long, seconds.
+    has_broken_off : bool
+        It was reached, and then said nothing or went away: perhaps for what it was asked.
     """
 
     def __init__(
-        self, trouble: str, cure: str = "", status: int | None = None, after_s: float = 0
+        self,
+        trouble: str,
+        cure: str = "",
+        status: int | None = None,
+        after_s: float = 0,
+        *,
+        has_broken_off: bool = False,
     ) -> None:
         super().__init__(f"{trouble}: {cure}" if cure else trouble)
         self.trouble = trouble
         self.cure = cure
         self.status = status
         self.after_s = after_s
+        self.has_broken_off = has_broken_off
 
 
 _CURES: dict[int, str] = {
@@ -95,14 +105,18 @@ def complaint(error: Exception, timeout_s: float) -> DICOMwebError:
     if isinstance(error, requests.ConnectTimeout):
         return DICOMwebError(f"no connection within {timeout_s:g} s")
     if isinstance(error, requests.Timeout) or any(isinstance(c, TimeoutError) for c in causes):
-        return DICOMwebError(f"no answer within {timeout_s:g} s")
+        return DICOMwebError(f"no answer within {timeout_s:g} s", has_broken_off=True)
     told = [c for c in causes if isinstance(c, OSError) and c.strerror]
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return DICOMwebError("it breaks off in the middle of its answer")
+        return DICOMwebError("it breaks off in the middle of its answer", has_broken_off=True)
+    was_reached = not any(isinstance(cause, NewConnectionError) for cause in causes)
     if told:
-        return DICOMwebError(f"no connection: {str(told[-1].strerror).lower()}")
+        what = "the connection is lost" if was_reached else "no connection"
+        return DICOMwebError(
+            f"{what}: {str(told[-1].strerror).lower()}", has_broken_off=was_reached
+        )
     if isinstance(error, requests.ConnectionError):
-        return DICOMwebError("it ends the connection without an answer")
+        return DICOMwebError("it ends the connection without an answer", has_broken_off=was_reached)
     return DICOMwebError("its answer cannot be read")
 
 

@@ -526,6 +526,29 @@ def test_a_server_that_hangs_up_gets_the_same_again(
     assert ledger.revision(revision.id).state is State.DELIVERED
 
 
+@pytest.mark.parametrize("number", [0, 2])
+def test_an_object_that_a_server_hangs_up_for_holds_no_other_up(
+    told: Told,
+    pacs: Archive,
+    ledger: Ledger,
+    spool: Spool,
+    reported: Reported,
+    number: int,
+) -> None:
+    revision = reported()
+    odd = uids(ledger, revision)[number]
+    pacs.before = lambda sent: Answer(raw=lambda connection: None) if odd in sent else None
+
+    assert deliver(ledger, spool, told.url) == 3
+
+    assert sorted(pacs.stored) == sorted(set(uids(ledger, revision)) - {odd})
+    waiting = ledger.deliveries(revision)[number]
+    assert (waiting.state, waiting.attempts) == (PENDING, 1)
+    assert "it ends the connection without an answer" in waiting.detail
+    [state] = ledger.destinations()
+    assert state.rests_until is None
+
+
 def test_the_audit_trail_tells_what_went_and_was_not_answered_for(
     told: Told,
     pacs: Archive,
