@@ -1,6 +1,7 @@
 """What a source sends over the association that asks: within limits, images kept at once."""
 
 import queue
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from node.dicom import Status
 from node.errors import NotFetchedError, NotStoredError, RefusedInstance
 from node.fetch.source import FoundSeries
 from node.intake import Batch, file_content
+from node.listener.limits import SLOWEST_RATE
 from node.reading import Identity, check_command
 
 
@@ -70,7 +72,7 @@ class Taking:
         """End the fetch: the next image would fare no better."""
         self._stopped = error
         messages: Any = event.assoc.dimse
-        messages.give_up()
+        messages.give_up("is stopped")
         return Status.OUT_OF_RESOURCES
 
     def raise_if_stopped(self) -> None:
@@ -87,37 +89,60 @@ class Bounded(DIMSEServiceProvider):
     association : Association
     longest : int
         Of a message, bytes.
+    too_long : str
+        What is said of a longer one.
     most : int
         Messages that may wait.
     """
 
-    def __init__(self, association: Association, longest: int, most: int) -> None:
+    def __init__(self, association: Association, longest: int, too_long: str, most: int) -> None:
         super().__init__(association)
         self._longest = longest
+        self._too_long = too_long
         self._most = most
-        self._given_up = False
         self._length = 0
+        self._heard_at = 0.0
+        self.trouble: str | None = None
+        """Why no more is taken; None while all is well, and where the peer has ended it."""
 
     def get_msg(self, block: bool = False) -> Any:
-        """Wait for a message; the association's loop, which does not wait, gets none."""
+        """Wait for a message, as long as something of it comes.
+
+        The association's loop, which does not wait, gets none.
+        """
         if not block:
             return None, None
-        try:
-            return self.msg_queue.get(timeout=self.dimse_timeout)
-        except queue.Empty:
-            return None, None
+        timeout_s = self.dimse_timeout
+        assert timeout_s is not None
+        asked_at = time.monotonic()
+        until = asked_at + timeout_s
+        while True:
+            try:
+                return self.msg_queue.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                # What comes bit by bit takes its time; what only drips is not waited for.
+                slowest = asked_at + timeout_s + self._length / SLOWEST_RATE
+                heard_until = min(max(asked_at, self._heard_at) + timeout_s, slowest)
+            if heard_until <= until:
+                self.trouble = f"says nothing for {timeout_s:g} s"
+                return None, None
+            until = heard_until
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of a PDU, unless there are too many."""
         if self.message is None:
             self._length = 0
         self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
-        if self._length > self._longest or self.msg_queue.qsize() > self._most:
-            self.give_up()
-        if not self._given_up:
+        self._heard_at = time.monotonic()
+        if self._length > self._longest:
+            self.give_up(self._too_long)
+        elif self.msg_queue.qsize() > self._most:
+            self.give_up("does not wait for answers")
+        if self.trouble is None:
             super().receive_primitive(primitive)
 
-    def give_up(self) -> None:
+    def give_up(self, trouble: str) -> None:
         """Take no more: who waits for a message gets none, and so aborts the association."""
-        self._given_up, self.message = True, None
+        self.trouble = self.trouble or trouble
+        self.message = None
         self.msg_queue.put((None, None))
