@@ -23,6 +23,9 @@ from node.errors import ConfigError
 if TYPE_CHECKING:
     from node.ledger import Ledger, Revision
 
+SHOWN = 5
+"""Of what was not fetched, so many are named."""
+
 
 @command(Panel.LOOK)
 def status(
@@ -33,13 +36,14 @@ def status(
 ) -> None:
     """List the series that moved last, with their state and why they were skipped."""
     from node.disk import Disk
-    from node.show import notifying, peers, room, series
+    from node.show import fetching, notifying, peers, room, series
 
     start_logging()
     settings = settings_of(config)
     ledger = ledger_of(settings)
     revisions, destinations = ledger.recent(limit), ledger.destinations()
     waiting, sources = ledger.waiting(), ledger.sources()
+    given_up = ledger.given_up_fetches(SHOWN)
     untaken = ledger.untaken_notifications()
     disk = Disk.of(settings.home)
     if as_json:
@@ -48,6 +52,7 @@ def status(
             "waiting": {name: series.waiting_json(found) for name, found in waiting.items()},
             "destinations": [peers.destination_json(d) for d in destinations],
             "sources": [peers.source_json(s) for s in sources],
+            "not_fetched": [fetching.fetch_json(f) for f in given_up],
             "notifications": [notifying.notification_json(n) for n in untaken],
             "disk": room.disk_json(disk, settings),
         }
@@ -57,6 +62,7 @@ def status(
         series.waiting(Console(), waiting)
         peers.destinations(Console(), destinations)
         peers.sources(Console(), sources)
+        fetching.fetches(Console(), given_up)
         notifying.notifications(Console(), untaken)
         room.disk(Console(), disk, settings)
 
@@ -105,6 +111,7 @@ def retry(
     ] = False,
 ) -> None:
     """Begin again with what has failed, was skipped, or was not delivered."""
+    from node.ledger import FetchState
     from node.routing import begin_again
     from node.spool import Spool
 
@@ -117,9 +124,17 @@ def retry(
     ledger = ledger_of(settings)
     spool = Spool(settings.home)
     console = Console()
-    fetches = ledger.retry_fetches(uid) if failed or uid is not None else 0
-    if fetches:
-        console.print(f"{fetches} series: to be fetched again", highlight=False)
+    fetches = 0
+    if failed or uid is not None:
+        fetches = ledger.retry_fetches([source.name for source in settings.polled], uid)
+        if fetches:
+            console.print(f"{fetches} series: to be fetched again", highlight=False)
+        left = ledger.given_up_fetches(SHOWN) if uid is None else ledger.find_fetches(uid)
+        for name in sorted({f.source for f in left if f.state is FetchState.FAILED}):
+            console.print(
+                f"nobody polls {name}: what failed there `ichnode fetch --source {name}` fetches",
+                highlight=False,
+            )
     again = fetches
     if uid is None:
         revisions = ledger.dead_letters(destination)

@@ -16,6 +16,7 @@ from node.commit.answering import judge
 from node.commit.content import Status
 from node.disk import Disk
 from node.ledger import (
+    FetchState,
     Instance,
     Ledger,
     Outcome,
@@ -551,6 +552,21 @@ def test_rows_go_after_everything_else_where_that_is_wanted(node: Node) -> None:
         for table in (schema.result, schema.delivery):
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == 0
     assert len(node.images("3")) == 3
+
+
+def test_what_a_source_tells_of_no_more_is_forgotten(node: Node) -> None:
+    source = {"name": "pacs", "poll_s": 60, **PEER}
+    node.settings = Settings(home=node.settings.home, sources=[source])
+    refused = {"state": FetchState.REFUSED, "counted": 1}
+    series = [(f"1.2.{n}", f"1.2.{n}.1", refused) for n in range(250)]
+    node.ledger.enter_fetches("pacs", series)
+    node.days(3)
+    node.ledger.still_has("pacs", ["1.2.7"])
+    node.ledger.source_answers("pacs")
+    node.start()
+    node.look()
+    remembered = node.ledger.fetches("pacs", [uid for _, uid, _ in series])
+    assert [row.study_instance_uid for row in remembered] == ["1.2.7"]
 
 
 def test_refused_instances_go_by_their_age(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
