@@ -104,6 +104,11 @@ def check(settings: Settings) -> Iterator[Finding]:
                 f'add a [[peers]] table with ae_title = "{ae_title}"',
             )
     yield from routes_told(settings)
+    for source in settings.sources:
+        if source.is_web:
+            yield _guarded(f"source {source.name}", partial(_web_source, source))
+        else:
+            yield from _source(settings, source)
     yield from _notify_rules(settings)
 
 
@@ -118,12 +123,6 @@ def routes_told(settings: Settings) -> Iterator[Finding]:
                 f"no peer is {', '.join(route.senders)}: nothing that peers send fits it",
                 "see its senders, and ae_title of [[peers]]",
             )
-    for source in settings.sources:
-        if source.is_web:
-            yield _guarded(f"source {source.name}", partial(_web_source, source))
-        else:
-            yield from _source(settings, source)
-    yield from _notify_rules(settings)
 
 
 def _source(settings: Settings, source: SourceSettings) -> Iterator[Finding]:
