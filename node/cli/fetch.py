@@ -37,13 +37,13 @@ LONGEST_ACCESSION = 16
 def poll(config: Config = None, *, verbose: Verbose = False) -> None:
     """Fetch from sources that have a poll_s what is new (one part of `up`, for many machines)."""
     from node.audit import Auditor
-    from node.fetch import Poller, polled
+    from node.fetch import Poller
     from node.intake import Intake
     from node.spool import Spool
 
     settings = service_settings(config)
     start_service_logging(settings, "poll", verbose=verbose)
-    if not polled(settings):
+    if not settings.polled:
         raise ConfigError("no [[sources]] table has a poll_s: there is nothing to poll")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -236,3 +236,12 @@ class _Bar:
         self.outcomes.append(outcome)
         self._progress.update(self._images, completed=0, visible=False)
         self._progress.advance(self._series)
+
+    def rests(self, error: SourceError, pause_s: float) -> None:
+        """The source is ill: it is asked again after a while."""
+        self._progress.console.print(
+            f"{error}; asked again in {pause_s:.0f} s",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
