@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tests.bench import (
     decode,
+    fetch,
     forward,
     latency,
     ledger,
@@ -33,6 +34,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "start": start.rows,
     "receive": receive.rows,
     "send": send.rows,
+    "fetch": fetch.rows,
     "decode": decode.rows,
     "forward": forward.rows,
     "latency": latency.rows,
