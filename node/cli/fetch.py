@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from node.settings import Settings, SourceSettings
 
 
+LONGEST_DAY_S = 3600.0
+"""What is left is told by how long the last days took, seconds."""
+
 LONGEST_ACCESSION = 16
 """Characters of a value of VR SH (PS3.5, 6.2)."""
 
@@ -93,7 +96,8 @@ def fetch(
 ) -> None:
     """Fetch a study, an accession number or a range of days from a PACS, at once.
 
-    What has come already is not fetched again; stopped and begun again it goes on.
+    One of --study, --accession and --from is needed. What has come already is not fetched again;
+    stopped and begun again it goes on.
     """
     from node.audit import Auditor
     from node.fetch import Fetcher, Pace, fetch_all, open_source
@@ -177,7 +181,7 @@ def _queries(
     if first is not None:
         end = date.today() if last is None else last.date()
         if end < first.date():
-            raise ConfigError("--to is before --from")
+            raise ConfigError(f"--from {first:%Y-%m-%d} is after {end}")
         return by_day(first.date(), end)
     if last is not None:
         raise ConfigError("--to goes with --from")
@@ -200,11 +204,26 @@ class _Bar:
     """
 
     def __init__(self, console: Console, questions: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._progress = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=LONGEST_DAY_S,
         )
         self._days = self._progress.add_task("days", total=questions, visible=questions > 1)
         self._series = self._progress.add_task("series", total=None)

@@ -22,6 +22,7 @@ from node.errors import ConfigError
 
 if TYPE_CHECKING:
     from node.ledger import Ledger, Revision
+    from node.settings import Settings
 
 SHOWN = 5
 """Of what was not fetched, so many are named."""
@@ -111,7 +112,6 @@ def retry(
     ] = False,
 ) -> None:
     """Begin again with what has failed, was skipped, or was not delivered."""
-    from node.ledger import FetchState
     from node.routing import begin_again
     from node.spool import Spool
 
@@ -124,22 +124,13 @@ def retry(
     ledger = ledger_of(settings)
     spool = Spool(settings.home)
     console = Console()
-    fetches = 0
-    if failed or uid is not None:
-        fetches = ledger.retry_fetches([source.name for source in settings.polled], uid)
-        if fetches:
-            console.print(f"{fetches} series: to be fetched again", highlight=False)
-        left = ledger.given_up_fetches(SHOWN) if uid is None else ledger.find_fetches(uid)
-        for name in sorted({f.source for f in left if f.state is FetchState.FAILED}):
-            console.print(
-                f"nobody polls {name}: what failed there `ichnode fetch --source {name}` fetches",
-                highlight=False,
-            )
-    again = fetches
+    again, is_told = (0, False)
+    if destination is None:
+        again, is_told = _fetch_again(ledger, settings, uid, console)
     if uid is None:
         revisions = ledger.dead_letters(destination)
     else:
-        revisions = ledger.find(uid) if fetches else _find(ledger, uid)
+        revisions = ledger.find(uid) if is_told else _find(ledger, uid)
     for revision in revisions:
         if begin_again(revision, ledger, spool, settings):
             again += 1
@@ -155,7 +146,28 @@ def retry(
     if shadows:
         console.print(f"{shadows} series in the shadow: again", highlight=False)
     if not again + notifications + shadows:
+        if is_told:
+            raise typer.Exit(EXIT_FAILED)
         raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
+
+
+def _fetch_again(
+    ledger: "Ledger", settings: "Settings", uid: str | None, console: Console
+) -> tuple[int, bool]:
+    """Want again what was not fetched; gives how many series, and whether anything was told."""
+    from node.ledger import FetchState
+
+    again = ledger.retry_fetches([source.name for source in settings.polled], uid)
+    if again:
+        console.print(f"{again} series: to be fetched again", highlight=False)
+    left = ledger.given_up_fetches(SHOWN) if uid is None else ledger.find_fetches(uid)
+    by_hand = {fetch.source for fetch in left if fetch.state is FetchState.FAILED}
+    for name in sorted(by_hand):
+        console.print(
+            f"nobody polls {name}: what failed there `ichnode fetch --source {name}` fetches",
+            highlight=False,
+        )
+    return again, bool(again or by_hand)
 
 
 @command(Panel.LOOK)

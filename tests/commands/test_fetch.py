@@ -113,6 +113,7 @@ def test_what_is_lacking_makes_an_exit_code_of_1(config: Path, archive: BadArchi
     archive.gives = lambda images: images
     assert ct.SERIES in status.stdout, "which one"
     again = run(config, "retry", "--failed")
+    assert (again.exit_code, again.stderr) == (1, "")
     assert "nobody polls pacs: what failed there `ichnode fetch --source pacs` fetches" in (
         again.stdout
     )
@@ -155,7 +156,7 @@ def test_somebody_who_stops_it_is_told_how_to_go_on(
         (("--study", "1.2.*"), "'1.2.*' is not a UID"),
         (("--accession", "A*"), "no wildcards"),
         (("--accession", "A" * 17), "1 to 16 characters"),
-        (("--from", "2026-01-02", "--to", "2026-01-01"), "--to is before --from"),
+        (("--from", "2026-01-02", "--to", "2026-01-01"), "--from 2026-01-02 is after 2026-01-01"),
         (("--study", "1.2", "--to", "2026-01-01"), "--to goes with --from"),
         (("--source", "nobody", "--study", "1.2"), "no source 'nobody'"),
         (("--from", "yesterday"), "yesterday"),
