@@ -23,10 +23,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from ml.errors import first_line
 from node.audit import Peer
-from node.connection import Connection
-from node.dicom import application_entity, send_without_delay, why_rejected
+from node.dicom import application_entity, why_rejected
 from node.errors import ConfigError, NotFetchedError, SourceError
-from node.fetch.incoming import Bounded, Taking
+from node.fetch.incoming import Limits, Taking, bound
 from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.headers import text
@@ -334,20 +333,12 @@ class PacsSource:
         for abstract, syntax in contexts_of(service):
             ae.add_requested_context(UID(abstract), UID(syntax))
         longest = LONGEST_ANSWER if service == FIND else LONGEST_END
-        limits = (longest, "gives an answer that is too long", MOST_ANSWERS)
+        limits = Limits(longest, "gives an answer that is too long", MOST_ANSWERS)
         if taking is not None:
             largest_mb = dicom.max_instance_mb
             too_large = f"sends an image of more than {largest_mb} MB, see [dicom] max_instance_mb"
-            limits = (largest_mb * 1024**2, too_large, MOST_WAITING)
-
-        def opened(event: evt.Event) -> None:
-            send_without_delay(event)
-            made = event.assoc.dul.socket
-            if made is not None:
-                event.assoc.dul.socket = Connection(made, timeout_s)
-            event.assoc.dimse = Bounded(event.assoc, *limits)
-
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, opened)]
+            limits = Limits(largest_mb * 1024**2, too_large, MOST_WAITING)
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, bound, [timeout_s, limits])]
         roles: list[Any] = []
         if taking is not None:
             handlers.append((evt.EVT_C_STORE, taking.handle_store))

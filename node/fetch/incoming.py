@@ -3,19 +3,24 @@
 import queue
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RSP
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
 
-from node.dicom import Status
+from node.dicom import Status, send_without_delay
 from node.errors import NotFetchedError, NotStoredError, RefusedInstance
 from node.fetch.source import FoundSeries
 from node.intake import Batch, file_content
 from node.listener.limits import SLOWEST_RATE
 from node.reading import Identity, check_command
+from node.requestor import SharedConnection, in_pieces
 
 
 class Taking:
@@ -81,12 +86,12 @@ class Taking:
             raise self._stopped
 
 
-class Bounded(DIMSEServiceProvider):
-    """Gathers messages of a peer within limits.
+@dataclass(frozen=True)
+class Limits:
+    """What a peer may send.
 
     Parameters
     ----------
-    association : Association
     longest : int
         Of a message, bytes.
     too_long : str
@@ -95,11 +100,84 @@ class Bounded(DIMSEServiceProvider):
         Messages that may wait.
     """
 
-    def __init__(self, association: Association, longest: int, too_long: str, most: int) -> None:
+    longest: int
+    too_long: str
+    most: int
+
+
+def bound(event: evt.Event, timeout_s: float, limits: Limits) -> None:
+    """Take within limits what a peer sends, and answer it at once: a handler of EVT_CONN_OPEN.
+
+    Parameters
+    ----------
+    event : pynetdicom.events.Event
+    timeout_s : float
+        For a peer that does not read, or stops within a PDU.
+    limits : Limits
+    """
+    send_without_delay(event)
+    association = event.assoc
+    made = association.dul.socket
+    assert made is not None
+    messages = Bounded(association, limits)
+    association.dul.socket = _Connection(made, timeout_s, messages)
+    association.dul._run_loop_delay = 0.0  # the connection waits instead
+    association.dimse = messages
+
+
+class _Connection(SharedConnection):
+    """Reads what comes in large pieces.
+
+    Parameters
+    ----------
+    made : AssociationSocket
+        What pynetdicom has made; this takes its place.
+    timeout_s : float
+    messages : Bounded
+        They say how much may come.
+    """
+
+    def __init__(self, made: AssociationSocket, timeout_s: float, messages: "Bounded") -> None:
+        super().__init__(made, timeout_s)
+        self._messages = messages
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """Read that many bytes; fewer if the peer closes the connection.
+
+        Raises
+        ------
+        OSError
+            If they are too many, or do not come.
+        """
+        self._messages.check(nr_bytes)
+        connection = self.socket
+        if connection is None:
+            raise OSError("the connection is closed")
+        room, got = bytearray(nr_bytes), 0
+        view = memoryview(room)
+        with self._lock:
+            while got < nr_bytes:
+                some = connection.recv_into(view[got:])
+                if not some:
+                    break
+                got += some
+        view.release()
+        del room[got:]
+        return room
+
+
+class Bounded(DIMSEServiceProvider):
+    """Gathers messages of a peer within limits.
+
+    Parameters
+    ----------
+    association : Association
+    limits : Limits
+    """
+
+    def __init__(self, association: Association, limits: Limits) -> None:
         super().__init__(association)
-        self._longest = longest
-        self._too_long = too_long
-        self._most = most
+        self._limits = limits
         self._length = 0
         self._heard_at = 0.0
         self.trouble: str | None = None
@@ -134,12 +212,34 @@ class Bounded(DIMSEServiceProvider):
             self._length = 0
         self._length += sum(len(value) for _, value in primitive.presentation_data_value_list)
         self._heard_at = time.monotonic()
-        if self._length > self._longest:
-            self.give_up(self._too_long)
-        elif self.msg_queue.qsize() > self._most:
+        if self._length > self._limits.longest:
+            self.give_up(self._limits.too_long)
+        elif self.msg_queue.qsize() > self._limits.most:
             self.give_up("does not wait for answers")
         if self.trouble is None:
             super().receive_primitive(primitive)
+
+    def check(self, count: int) -> None:
+        """See that so many bytes of a PDU may be read.
+
+        Raises
+        ------
+        OSError
+            If they are too many.
+        """
+        if count > self._limits.longest:
+            self.give_up(self._limits.too_long)
+            raise OSError(f"a PDU of {count} bytes")
+
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        """Send a message; the answer to an image at once, by the thread that has stored it."""
+        connection = self.dul.socket
+        if not isinstance(primitive, C_STORE) or not isinstance(connection, SharedConnection):
+            super().send_msg(primitive, context_id)
+            return
+        answer = C_STORE_RSP()
+        answer.primitive_to_message(primitive)
+        connection.write(in_pieces(answer.encode_msg(context_id, self.maximum_pdu_size)))
 
     def give_up(self, trouble: str) -> None:
         """Take no more: who waits for a message gets none, and so aborts the association."""

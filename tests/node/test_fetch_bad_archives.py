@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,10 +14,12 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage, generate_uid
+from pynetdicom.association import Association
 
 from node.audit import Auditor
 from node.errors import SourceError
 from node.fetch import FoundSeries, Outcome, Pace, Poller, Query, StoppedError, association
+from node.fetch.association import PacsSource
 from node.intake import Intake
 from node.ledger import FetchState
 from tests import ct
@@ -117,13 +119,27 @@ def test_a_node_that_it_does_not_know_is_told_why(begin: Begin) -> None:
         node.by_hand(ASKED)
 
 
-def test_one_that_takes_one_association_at_a_time_is_asked_all_the_same(begin: Begin) -> None:
+def test_it_is_called_by_one_association_at_a_time(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, calling = list[object](), PacsSource._calling
+
+    @contextmanager
+    def alone(source: PacsSource, *how: Any) -> Iterator[Association]:
+        assert not calls, "not every archive takes two"
+        calls.append(how)
+        with calling(source, *how) as opened:
+            yield opened
+        calls.pop()
+
+    monkeypatch.setattr(PacsSource, "_calling", alone)
+
     def uncounted(_asked: Dataset, found: list[Dataset]) -> list[Dataset]:
         for answer in found:
             answer.pop("NumberOfSeriesRelatedInstances", None)
         return found
 
-    _, node = begin({"entity": {"maximum_associations": 1}, "answers": uncounted})
+    _, node = begin({"answers": uncounted})
     (found,) = node.fetcher.find(ASKED)
     assert found.images == SLICES
 

@@ -13,7 +13,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
 from node.fetch import incoming
-from node.fetch.incoming import Bounded
+from node.fetch.incoming import Bounded, Limits
 from tests.archives import in_thread
 
 SILENCE_S = 0.3
@@ -24,7 +24,7 @@ def messages() -> Bounded:
     """Gathers what a peer sends that may be silent for a while."""
     association = Association(AE(), "requestor")
     association.dimse_timeout = SILENCE_S
-    return Bounded(association, 10_000, "sends too much", 3)
+    return Bounded(association, Limits(10_000, "sends too much", 3))
 
 
 def fragments(size: int, of: int = 1000) -> list[P_DATA]:
@@ -72,6 +72,14 @@ def test_one_that_only_drips_is_left(messages: Bounded, monkeypatch: pytest.Monk
 def test_one_that_sends_too_much_is_left(messages: Bounded) -> None:
     for part in fragments(12_000):
         messages.receive_primitive(part)
+    assert messages.get_msg(block=True) == (None, None)
+    assert messages.trouble == "sends too much"
+
+
+def test_a_pdu_that_is_too_long_is_not_read(messages: Bounded) -> None:
+    messages.check(10_000)
+    with pytest.raises(OSError, match="a PDU of 4294967295 bytes"):
+        messages.check(0xFFFFFFFF)
     assert messages.get_msg(block=True) == (None, None)
     assert messages.trouble == "sends too much"
 
