@@ -179,13 +179,10 @@ def _found(study: Match, series: Match) -> FoundSeries:
 
 
 def _instances(web: Web, found: FoundSeries) -> frozenset[str] | None:
-    matches = list(web.instances(found.study_instance_uid, found.series_instance_uid))
-    uids = frozenset(
-        match.text("SOPInstanceUID")
-        for match in matches
-        if match.text("SOPClassUID") in ("", *STORAGE_CLASSES)
-    )
-    return uids if matches and all(map(is_uid, uids)) else None
+    matches = web.instances(found.study_instance_uid, found.series_instance_uid)
+    told = [(match.text("SOPInstanceUID"), match.text("SOPClassUID")) for match in matches]
+    uids = frozenset(uid for uid, sop_class in told if sop_class in ("", *STORAGE_CLASSES))
+    return uids if told and all(map(is_uid, uids)) else None
 
 
 def _check(found: FoundSeries) -> None:

@@ -11,7 +11,8 @@ from node.ledger.database import DAY_S, MOST_AT_ONCE, Database, some, utc
 from node.ledger.records import Count, Fetch, FetchState, Held, SourceState, State
 
 UNSEEN_S = 2 * DAY_S
-"""What a source has not told of for so long, while it was asked, it does not tell of again."""
+"""What was not noted for so long, though its source was asked, the source tells of no more: what
+it tells of is noted each half of it."""
 
 _fetch, _source, _series = schema.retrieval, schema.source, schema.series
 _instance, _revision = schema.instance, schema.revision

@@ -552,6 +552,25 @@ def test_a_series_that_it_tells_of_no_more_is_fetched_as_it_is(begin: Begin) -> 
     assert node.ledger.find_fetches(SERIES)[0].state is FetchState.FETCHED
 
 
+def test_what_it_tells_of_is_remembered_and_forgotten_when_it_tells_no_more(
+    begin: Begin,
+) -> None:
+    archive, node = begin({}, poll_s=60, min_images=100)
+    for image in archive.images:
+        del image.StudyDate  # so that every poll finds it
+
+    def look(day: int) -> bool:
+        node.ledger.clock = lambda: time.time() + day * 86_400
+        node.turns.take_one()
+        assert node.ledger.forget_fetches(["pacs"], 0.0, 0, 100) is None
+        return bool(node.ledger.find_fetches(SERIES))
+
+    assert [look(day) for day in range(6)] == [True] * 6
+    archive.images = []
+    assert look(6), "a day is none yet"
+    assert not look(8)
+
+
 def test_days_on_which_it_did_not_answer_are_asked_for_when_it_does(
     begin: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
