@@ -150,8 +150,9 @@ class PacsSource:
         uid = text(study, "StudyInstanceUID")
         question = _question("SERIES", StudyInstanceUID=uid, Modality=modality)
         for answer in self._ask(association, question):
+            is_other = text(answer, "StudyInstanceUID") not in ("", uid)
             yield FoundSeries(
-                text(answer, "StudyInstanceUID") or uid,
+                "" if is_other else uid,  # which is passed over
                 text(answer, "SeriesInstanceUID"),
                 text(answer, "Modality"),
                 text(answer, "SeriesDescription"),

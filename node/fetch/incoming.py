@@ -139,6 +139,7 @@ class _Connection(SharedConnection):
 
     def __init__(self, made: AssociationSocket, timeout_s: float, messages: "Bounded") -> None:
         super().__init__(made, timeout_s)
+        self._timeout_s = timeout_s
         self._messages = messages
 
     def recv(self, nr_bytes: int) -> bytearray:
@@ -155,8 +156,11 @@ class _Connection(SharedConnection):
             raise OSError("the connection is closed")
         room, got = bytearray(nr_bytes), 0
         view = memoryview(room)
+        until = time.monotonic() + self._timeout_s + nr_bytes / SLOWEST_RATE
         with self._lock:
             while got < nr_bytes:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{got} of {nr_bytes} bytes came in time")
                 some = connection.recv_into(view[got:])
                 if not some:
                     break

@@ -360,6 +360,18 @@ def test_answers_that_cannot_be_are_passed_over_and_counted_in_the_log(
     assert len(node.ledger.find_fetches(STUDY)) == 1
 
 
+def test_a_series_of_another_study_than_was_asked_for_is_passed_over(begin: Begin) -> None:
+    def strange(asked: Dataset, found: list[Dataset]) -> list[Dataset]:
+        if asked.QueryRetrieveLevel == "SERIES":
+            found = [deepcopy(found[0]), *found]
+            found[0].StudyInstanceUID = "1.9.9"
+        return found
+
+    _, node = begin({"answers": strange})
+    today = Query(first=date.today(), last=date.today())
+    assert [found.study_instance_uid for found in node.fetcher.find(today)] == [STUDY]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_counts_that_cannot_be_are_none(begin: Begin) -> None:
     def odd(asked: Dataset, found: list[Dataset]) -> list[Dataset]:

@@ -1,5 +1,6 @@
 """What comes over the association that asks: slowly, in part, without end."""
 
+import socket
 import threading
 import time
 from io import BytesIO
@@ -11,6 +12,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
 
 from node.fetch import incoming
 from node.fetch.incoming import Bounded, Limits
@@ -67,6 +69,28 @@ def test_one_that_only_drips_is_left(messages: Bounded, monkeypatch: pytest.Monk
     began = time.monotonic()
     assert messages.get_msg(block=True) == (None, None)
     assert time.monotonic() - began < 2 * SILENCE_S
+
+
+def test_a_pdu_that_only_drips_is_not_read_to_its_end(
+    messages: Bounded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "SLOWEST_RATE", 100_000)
+    near, far = socket.socketpair()
+    made = AssociationSocket(messages.assoc, client_socket=near)
+    connection = incoming._Connection(made, SILENCE_S, messages)
+    ended = threading.Event()
+
+    def drip() -> None:
+        while not ended.wait(SILENCE_S / 3):
+            far.send(b"x")
+
+    dripping = in_thread(drip)
+    with pytest.raises(TimeoutError, match="of 1000 bytes came in time"):
+        connection.recv(1000)
+    ended.set()
+    dripping.join()
+    far.close()
+    near.close()
 
 
 def test_one_that_sends_too_much_is_left(messages: Bounded) -> None:
