@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from node.broker import free_port
+from node.check import parts
 from node.errors import SourceError
 from node.fetch import Query
 from node.ledger import FetchState
@@ -155,6 +156,16 @@ def test_a_handshake_that_fails_is_said_in_one_line_and_leaves_the_series_to_be_
     with begin(retrieve="get", poll_s=60) as node:
         (outcome,) = node.by_hand(query)
         assert (outcome.state, outcome.images) == (FetchState.FETCHED, SLICES)
+
+
+def test_the_doctor_says_what_to_look_at(secured: Secured, begin: Begin) -> None:
+    with begin(tls_ca=secured.strangers.certificate) as node:
+        (finding,) = parts._source(node.settings, node.rules)
+    assert "its certificate is not taken" in finding.text
+    assert finding.cure == "see its tls_ca and tls_check_host, tls_certificate and tls_key"
+    with begin() as node:
+        (finding,) = parts._source(node.settings, node.rules)
+    assert finding.text.endswith("answers a C-FIND")
 
 
 def test_a_node_that_the_archive_does_not_trust_gets_nothing_by_move_and_is_told(
