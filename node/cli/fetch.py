@@ -244,7 +244,7 @@ class _Bar:
 
     def found(self, series: int) -> None:
         """So many series are the answer."""
-        self._progress.update(self._series, completed=0, total=series)
+        self._progress.reset(self._series, total=series)
 
     def came(self, found: "FoundSeries", images: int) -> None:
         """So many images of a series were given by now."""
@@ -253,7 +253,7 @@ class _Bar:
     def ended(self, outcome: "Outcome") -> None:
         """One of the series has come to an end."""
         self.outcomes.append(outcome)
-        self._progress.update(self._images, completed=0, visible=False)
+        self._progress.reset(self._images, visible=False)
         self._progress.advance(self._series)
 
     def rests(self, error: SourceError, pause_s: float) -> None:
