@@ -31,8 +31,8 @@ LOOK_S = 0.05
 REST_S = 10.0
 """Between two looks where there is nothing to remove, seconds."""
 
-REFUSED_S = 600.0
-"""Between two looks at refused instances, seconds."""
+SELDOM_S = 600.0
+"""Between two looks at refused instances, and at what sources had, seconds."""
 
 AT_ONCE = 100
 """Revisions that are looked at together, and files that are renamed while nothing is stored."""
@@ -113,6 +113,8 @@ class Cleaner:
         self._places = {kept: Mark() for kept in Kept}
         self._early = {kept: Mark() for kept in Kept}
         self._rows = Mark()
+        self._fetch = 0
+        self._fetches_at = 0.0
 
     def look(self) -> Freed:
         """Remove some of what is to go now: no series more after `LOOK_S`."""
@@ -135,6 +137,7 @@ class Cleaner:
             is_done &= after is None
         is_done &= self._forget_some(is_over)
         is_done &= self._forget_days(is_over)
+        is_done &= self._forget_fetches(is_over)
         freed += self._drop_refused(is_over)
         if is_done:
             self._rest_until = time.monotonic() + REST_S
@@ -287,6 +290,21 @@ class Cleaner:
                     return False
         return True
 
+    def _forget_fetches(self, is_over: Callable[[], bool]) -> bool:
+        """Delete rows of what sources had that nobody needs; whether that is done for now."""
+        if time.monotonic() < self._fetches_at:
+            return True
+        polled = [source.name for source in self.settings.polled]
+        days = self.settings.retention.failed_days
+        failed_before = self.ledger.clock() - days * DAY_S if days > 0 else 0.0
+        while not is_over():
+            after = self.ledger.forget_fetches(polled, failed_before, self._fetch, AT_ONCE)
+            self._fetch = after or 0
+            if after is None:
+                self._fetches_at = time.monotonic() + SELDOM_S
+                return True
+        return False
+
     def _drop_refused(self, is_over: Callable[[], bool]) -> Freed:
         freed = Freed()
         days = self.settings.retention.quarantine_days
@@ -295,7 +313,7 @@ class Cleaner:
                 if is_over():
                     return freed
                 freed += delete(folder)
-            self._refused_at = time.monotonic() + REFUSED_S
+            self._refused_at = time.monotonic() + SELDOM_S
         return freed
 
 

@@ -1,11 +1,13 @@
 """How the node behaves as a DICOM peer, whether it calls or is called."""
 
 import socket
+from contextlib import suppress
 from enum import IntEnum
 from importlib.metadata import version
 
 from pydicom.uid import UID
 from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.190100443453987210133072398234033862392")
 """Says in an association and in a file that ichnode made it (PS3.7, D.3.3.2)."""
@@ -36,6 +38,14 @@ def introduced(ae: AE) -> AE:
     ae.implementation_version_name = f"ICHNODE {version('ichnode')}"[:16]
     ae.maximum_pdu_size = 0  # unlimited: fewer, larger PDUs are received faster
     return ae
+
+
+def why_rejected(answer: A_ASSOCIATE | None) -> str:
+    """Why a peer takes no association, as its A-ASSOCIATE-RJ says (PS3.8, 9.3.4)."""
+    with suppress(LookupError, ValueError):  # one that the standard does not know
+        if answer is not None:
+            return answer.reason_str.lower().replace("ae title", "AE title")
+    return "no reason given"
 
 
 def send_without_delay(event: evt.Event) -> None:

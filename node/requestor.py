@@ -58,12 +58,12 @@ def write_directly(event: evt.Event, timeout_s: float) -> None:
     association = event.assoc
     made = association.dul.socket
     assert made is not None
-    association.dul.socket = connection = _Connection(made, timeout_s)
+    association.dul.socket = connection = SharedConnection(made, timeout_s)
     association.dul._run_loop_delay = 0.0  # the connection waits instead
     association.dimse = _Writing(association, connection)
 
 
-class _Connection(Connection):
+class SharedConnection(Connection):
     """The bytes of a connection, for two threads: TLS cannot be read and written at once.
 
     Parameters
@@ -127,10 +127,10 @@ class _Writing(DIMSEServiceProvider):
     Parameters
     ----------
     association : Association
-    connection : _Connection
+    connection : SharedConnection
     """
 
-    def __init__(self, association: Any, connection: _Connection) -> None:
+    def __init__(self, association: Any, connection: SharedConnection) -> None:
         super().__init__(association)
         self._connection = connection
 

@@ -13,14 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.errors import ConfigError
-from node.settings import (
-    ClientCertificates,
-    Destination,
-    NotifyRule,
-    Settings,
-    TakesTLS,
-    TLSSettings,
-)
+from node.settings import Called, ClientCertificates, NotifyRule, Settings, TakesTLS, TLSSettings
 from node.settings.security import check_private
 
 SUITES = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -212,14 +205,14 @@ def _shake_hands(sides: Sequence[ssl.SSLObject]) -> None:
             waiting.remove(side)
 
 
-def why_not(peer: Destination, timeout_s: float) -> str | None:
-    """What TLS says of a destination that could not be called; None if it has no complaint.
+def why_not(peer: Called, timeout_s: float) -> str | None:
+    """What TLS says of a peer that could not be called; None if it has no complaint.
 
     pynetdicom says no more than that it did not come about.
 
     Parameters
     ----------
-    peer : Destination
+    peer : Called
     timeout_s : float
     """
     context = client_context(peer)

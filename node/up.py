@@ -50,7 +50,7 @@ def parts_of(settings: Settings) -> dict[str, list[str]]:
         parts |= DICOMWEB
     if settings.feedback.hl7_port is not None:
         parts |= FEEDBACK
-    if any(source.poll_s for source in settings.sources):
+    if settings.polled:
         parts |= POLL
     return parts
 

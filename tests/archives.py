@@ -39,14 +39,19 @@ class Dcmqrscp:
 
 
 @contextmanager
-def running_dcmqrscp(folder: Path, node_port: int) -> Iterator[Dcmqrscp]:
-    """Run an archive that knows the node."""
+def running_dcmqrscp(folder: Path, node_port: int, **others: int) -> Iterator[Dcmqrscp]:
+    """Run an archive that knows the node, and others by their title and port."""
     (folder / "storage").mkdir(parents=True)
     port = free_port()
     config = folder / "dcmqrscp.cfg"
     config.write_text(
         f"NetworkTCPPort = {port}\nMaxPDUSize = 16384\nMaxAssociations = 16\n"
-        f"HostTable BEGIN\nnode = (ICHNODE, 127.0.0.1, {node_port})\nHostTable END\n"
+        "HostTable BEGIN\n"
+        + "".join(
+            f"{title} = ({title}, 127.0.0.1, {number})\n"
+            for title, number in {"ICHNODE": node_port, **others}.items()
+        )
+        + "HostTable END\n"
         "VendorTable BEGIN\nVendorTable END\n"
         f"AETable BEGIN\nQRSCP {folder / 'storage'} RW (200, 1024mb) ANY\nAETable END\n"
     )
@@ -85,6 +90,8 @@ class BadArchive:
     """Which images of a series it gives, and says are all."""
     at_image: Callable[[Any, int], None] = lambda _event, _number: None
     """Called before each image that it gives."""
+    entity: dict[str, Any] = field(default_factory=dict)
+    """What is set on its application entity."""
     asked: list[str] = field(default_factory=list)
     """Levels of what was asked for."""
     keys: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -165,6 +172,8 @@ def running(archive: BadArchive, *handlers: evt.EventHandlerType) -> Iterator[Ba
     for model in (FIND, MOVE, GET):
         ae.add_supported_context(model)
     ae.add_supported_context(CTImageStorage, scu_role=True, scp_role=True)
+    for name, value in archive.entity.items():
+        setattr(ae, name, value)
     archive.port = free_port()
     server = ae.start_server(
         ("127.0.0.1", archive.port),

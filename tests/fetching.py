@@ -1,7 +1,7 @@
 """A node that fetches, in this process: its receiver, its ledger and one fetcher."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import pydicom
 
 from node.audit import Auditor
 from node.broker import free_port
+from node.errors import SourceError
 from node.fetch import Fetcher, FoundSeries, Outcome, Pace, Query, fetch_all, open_source
 from node.fetch.poller import Turns
 from node.fetch.source import Source
@@ -38,6 +39,9 @@ class Silent:
         self._came(images)
 
     def ended(self, outcome: Outcome) -> None:
+        """Nothing is shown."""
+
+    def rests(self, error: SourceError, pause_s: float) -> None:
         """Nothing is shown."""
 
 
@@ -117,6 +121,7 @@ def fetching(
     quiet_s: float = 1,
     max_attempts: int = 3,
     listens: bool = True,
+    port_tls: Mapping[str, Any] | None = None,
     **keys: Any,
 ) -> Iterator[Fetching]:
     """Run a node that fetches from a source.
@@ -137,6 +142,8 @@ def fetching(
     max_attempts : int
     listens : bool
         Whether anybody can send to it.
+    port_tls : mapping, optional
+        For those who do.
     **keys
         Further ones of ``[[sources]]``.
     """
@@ -145,7 +152,7 @@ def fetching(
         address = {"ae_title": title, "host": "127.0.0.1", "port": port, "retrieve": retrieve}
     settings = Settings(
         home=home,
-        dicom={"port": node_port or free_port(), "min_free_gb": 0},
+        dicom={"port": node_port or free_port(), "min_free_gb": 0, "tls": port_tls or {}},
         sources=({"name": "pacs", **address, **keys},),
         assemble={"quiet_s": quiet_s, "grace_s": 0},
         fetch={

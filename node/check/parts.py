@@ -136,13 +136,14 @@ def _source(settings: Settings, source: SourceSettings) -> Iterator[Finding]:
     try:
         found = list(open_source(settings, source).find(nobodys))
     except SourceError as error:
-        yield Finding(
-            subject,
-            Health.BAD,
-            first_line(error),
+        trouble = first_line(error)
+        cure = (
             f"is it up? does it know {settings.dicom.ae_title} with this machine's address, and "
-            "does it answer questions?",
+            "does it answer questions?"
         )
+        if source.tls and ("certificate" in trouble or "TLS" in trouble):
+            cure = "see its tls_ca and tls_check_host, tls_certificate and tls_key"
+        yield Finding(subject, Health.BAD, trouble, cure)
         return
     if found:
         text = f"{source.where} answers with series that it was not asked for"

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from node.settings import Settings, SourceSettings
 
 
+LONGEST_DAY_S = 3600.0
+"""What is left is told by how long the last days took, seconds."""
+
 LONGEST_ACCESSION = 16
 """Characters of a value of VR SH (PS3.5, 6.2)."""
 
@@ -37,13 +40,13 @@ LONGEST_ACCESSION = 16
 def poll(config: Config = None, *, verbose: Verbose = False) -> None:
     """Fetch from sources that have a poll_s what is new (one part of `up`, for many machines)."""
     from node.audit import Auditor
-    from node.fetch import Poller, polled
+    from node.fetch import Poller
     from node.intake import Intake
     from node.spool import Spool
 
     settings = service_settings(config)
     start_service_logging(settings, "poll", verbose=verbose)
-    if not polled(settings):
+    if not settings.polled:
         raise ConfigError("no [[sources]] table has a poll_s: there is nothing to poll")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -93,7 +96,8 @@ def fetch(
 ) -> None:
     """Fetch a study, an accession number or a range of days from a PACS, at once.
 
-    What has come already is not fetched again; stopped and begun again it goes on.
+    One of --study, --accession and --from is needed. What has come already is not fetched again;
+    stopped and begun again it goes on.
     """
     from node.audit import Auditor
     from node.fetch import Fetcher, Pace, fetch_all, open_source
@@ -177,7 +181,7 @@ def _queries(
     if first is not None:
         end = date.today() if last is None else last.date()
         if end < first.date():
-            raise ConfigError("--to is before --from")
+            raise ConfigError(f"--from {first:%Y-%m-%d} is after {end}")
         return by_day(first.date(), end)
     if last is not None:
         raise ConfigError("--to goes with --from")
@@ -200,11 +204,26 @@ class _Bar:
     """
 
     def __init__(self, console: Console, questions: int) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._progress = Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            speed_estimate_period=LONGEST_DAY_S,
         )
         self._days = self._progress.add_task("days", total=questions, visible=questions > 1)
         self._series = self._progress.add_task("series", total=None)
@@ -225,7 +244,7 @@ class _Bar:
 
     def found(self, series: int) -> None:
         """So many series are the answer."""
-        self._progress.update(self._series, completed=0, total=series)
+        self._progress.reset(self._series, total=series)
 
     def came(self, found: "FoundSeries", images: int) -> None:
         """So many images of a series were given by now."""
@@ -234,5 +253,14 @@ class _Bar:
     def ended(self, outcome: "Outcome") -> None:
         """One of the series has come to an end."""
         self.outcomes.append(outcome)
-        self._progress.update(self._images, completed=0, visible=False)
+        self._progress.reset(self._images, visible=False)
         self._progress.advance(self._series)
+
+    def rests(self, error: SourceError, pause_s: float) -> None:
+        """The source is ill: it is asked again after a while."""
+        self._progress.console.print(
+            f"{error}; asked again in {pause_s:.0f} s",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

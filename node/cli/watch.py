@@ -22,6 +22,10 @@ from node.errors import ConfigError
 
 if TYPE_CHECKING:
     from node.ledger import Ledger, Revision
+    from node.settings import Settings
+
+SHOWN = 5
+"""Of what was not fetched, so many are named."""
 
 
 @command(Panel.LOOK)
@@ -33,13 +37,14 @@ def status(
 ) -> None:
     """List the series that moved last, with their state and why they were skipped."""
     from node.disk import Disk
-    from node.show import notifying, peers, room, series
+    from node.show import fetching, notifying, peers, room, series
 
     start_logging()
     settings = settings_of(config)
     ledger = ledger_of(settings)
     revisions, destinations = ledger.recent(limit), ledger.destinations()
     waiting, sources = ledger.waiting(), ledger.sources()
+    given_up = ledger.given_up_fetches(SHOWN)
     untaken = ledger.untaken_notifications()
     disk = Disk.of(settings.home)
     if as_json:
@@ -48,6 +53,7 @@ def status(
             "waiting": {name: series.waiting_json(found) for name, found in waiting.items()},
             "destinations": [peers.destination_json(d) for d in destinations],
             "sources": [peers.source_json(s) for s in sources],
+            "not_fetched": [fetching.fetch_json(f) for f in given_up],
             "notifications": [notifying.notification_json(n) for n in untaken],
             "disk": room.disk_json(disk, settings),
         }
@@ -57,6 +63,7 @@ def status(
         series.waiting(Console(), waiting)
         peers.destinations(Console(), destinations)
         peers.sources(Console(), sources)
+        fetching.fetches(Console(), given_up)
         notifying.notifications(Console(), untaken)
         room.disk(Console(), disk, settings)
 
@@ -117,14 +124,13 @@ def retry(
     ledger = ledger_of(settings)
     spool = Spool(settings.home)
     console = Console()
-    fetches = ledger.retry_fetches(uid) if failed or uid is not None else 0
-    if fetches:
-        console.print(f"{fetches} series: to be fetched again", highlight=False)
-    again = fetches
+    again, is_told = (0, False)
+    if destination is None:
+        again, is_told = _fetch_again(ledger, settings, uid, console)
     if uid is None:
         revisions = ledger.dead_letters(destination)
     else:
-        revisions = ledger.find(uid) if fetches else _find(ledger, uid)
+        revisions = ledger.find(uid) if is_told else _find(ledger, uid)
     for revision in revisions:
         if begin_again(revision, ledger, spool, settings):
             again += 1
@@ -140,7 +146,28 @@ def retry(
     if shadows:
         console.print(f"{shadows} series in the shadow: again", highlight=False)
     if not again + notifications + shadows:
+        if is_told:
+            raise typer.Exit(EXIT_FAILED)
         raise IchnodeError("nothing to do again: no revision has failed, was skipped or waits")
+
+
+def _fetch_again(
+    ledger: "Ledger", settings: "Settings", uid: str | None, console: Console
+) -> tuple[int, bool]:
+    """Want again what was not fetched; gives how many series, and whether anything was told."""
+    from node.ledger import FetchState
+
+    again = ledger.retry_fetches([source.name for source in settings.polled], uid)
+    if again:
+        console.print(f"{again} series: to be fetched again", highlight=False)
+    left = ledger.given_up_fetches(SHOWN) if uid is None else ledger.find_fetches(uid)
+    by_hand = {fetch.source for fetch in left if fetch.state is FetchState.FAILED}
+    for name in sorted(by_hand):
+        console.print(
+            f"nobody polls {name}: what failed there `ichnode fetch --source {name}` fetches",
+            highlight=False,
+        )
+    return again, bool(again or by_hand)
 
 
 @command(Panel.LOOK)

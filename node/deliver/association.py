@@ -6,7 +6,6 @@ Storage Service Class, status codes: DICOM PS3.4, B.2.3.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pydicom
@@ -21,7 +20,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from ml.errors import first_line
 from node.deliver.syntax import proposed_to, wanted_by
 from node.deliver.workitem import REMARKS, UPS_PUSH, cancel, create, replaced_by, told
-from node.dicom import application_entity
+from node.dicom import application_entity, why_rejected
 from node.encoding import read_as
 from node.errors import ConfigError, DeliveryError
 from node.requestor import write_directly
@@ -49,10 +48,7 @@ class RejectedError(DeliveryError):
         told = None if answer is None else (answer.result_source, answer.diagnostic)
         self.knows_not_the_node = told == (1, 3)
         self.has_another_title = told == (1, 7)
-        self.reason = "no reason given"
-        with suppress(LookupError, ValueError):  # one that the standard does not know
-            if answer is not None:
-                self.reason = answer.reason_str.lower().replace("ae title", "AE title")
+        self.reason = why_rejected(answer)
         super().__init__(f"{where} rejects the association: {self.reason}")
 
 

@@ -16,7 +16,7 @@ from node.fetch.by_hand import Watching, by_day, fetch_all
 from node.fetch.fetcher import Fetcher, Outcome, StoppedError
 from node.fetch.opening import open_source
 from node.fetch.pace import Pace
-from node.fetch.poller import Poller, polled
+from node.fetch.poller import Poller
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, Source
 
 __all__ = [
@@ -34,5 +34,4 @@ __all__ = [
     "by_day",
     "fetch_all",
     "open_source",
-    "polled",
 ]

@@ -23,14 +23,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from ml.errors import first_line
 from node.audit import Peer
-from node.connection import Connection
-from node.dicom import application_entity, send_without_delay
-from node.errors import (
-    ConfigError,
-    NotFetchedError,
-    SourceError,
-)
-from node.fetch.incoming import Bounded, Taking
+from node.dicom import application_entity, why_rejected
+from node.errors import ConfigError, NotFetchedError, SourceError
+from node.fetch.incoming import Limits, Taking, bound
 from node.fetch.rules import as_count
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, nothing_is_settled
 from node.headers import text
@@ -38,7 +33,7 @@ from node.intake import STORAGE_CLASSES, Batch, transfer_syntaxes
 from node.ledger import Way
 from node.settings import Retrieve, Settings, SourceSettings
 from node.spool import is_uid
-from node.tls import client_context
+from node.tls import client_context, why_not
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +59,12 @@ KEYS = {
 
 MOST_ANSWERS = 20_000
 """To one question: a source that gives more is not believed."""
+
+LONGEST_ANSWER = 64 * 1024
+"""To a C-FIND, bytes: what is asked for are a few short texts."""
+
+LONGEST_END = 4 * 1024**2
+"""Of a C-MOVE, bytes: it has the UIDs of all that was not sent (PS3.4, C.4.2.1.4.2)."""
 
 MOST_WAITING = 8
 """Messages that wait while images come back; a peer that does not wait for answers is left."""
@@ -152,8 +153,9 @@ class PacsSource:
         uid = text(study, "StudyInstanceUID")
         question = _question("SERIES", StudyInstanceUID=uid, Modality=modality)
         for answer in self._ask(association, question):
+            is_other = text(answer, "StudyInstanceUID") not in ("", uid)
             yield FoundSeries(
-                text(answer, "StudyInstanceUID") or uid,
+                "" if is_other else uid,  # which is passed over
                 text(answer, "SeriesInstanceUID"),
                 text(answer, "Modality"),
                 text(answer, "SeriesDescription"),
@@ -183,7 +185,7 @@ class PacsSource:
             for answer in answers
             if text(answer, "SOPClassUID") in ("", *STORAGE_CLASSES)
         )
-        return uids if uids and all(map(is_uid, uids)) else None
+        return uids if answers and all(map(is_uid, uids)) else None
 
     def _ask(self, association: Association, question: Dataset) -> list[Dataset]:
         """Send a C-FIND and wait for all answers.
@@ -202,7 +204,7 @@ class PacsSource:
             code = status.get("Status")
             if code is None:
                 raise SourceError(
-                    f"{self._where} breaks off after {len(answers)} answers to a C-FIND"
+                    f"{self._broken(association)} after {len(answers)} answers to a C-FIND"
                 )
             if code == _SUCCESS:
                 return answers
@@ -235,7 +237,7 @@ class PacsSource:
         title = self._settings.dicom.ae_title
         with self._calling(MOVE, silence_s) as association:
             end, code = self._suboperations(
-                lambda: association.send_c_move(wanted, title, MOVE), progress
+                association, lambda: association.send_c_move(wanted, title, MOVE), progress
             )
         given = _number(end, "Completed") + _number(end, "Warning")
         failed = _number(end, "Failed")
@@ -254,7 +256,7 @@ class PacsSource:
         with self._calling(GET, taking=taking) as association:
             try:
                 end, code = self._suboperations(
-                    lambda: association.send_c_get(wanted, GET), lambda _: None
+                    association, lambda: association.send_c_get(wanted, GET), lambda _: None
                 )
             except SourceError:
                 taking.raise_if_stopped()
@@ -270,6 +272,7 @@ class PacsSource:
 
     def _suboperations(
         self,
+        association: Association,
         send: Callable[[], Iterator[tuple[Dataset, Dataset | None]]],
         progress: Callable[[int], None],
     ) -> tuple[Dataset, int]:
@@ -278,7 +281,7 @@ class PacsSource:
         for status, _ in _guarded(send, self._where):
             code = status.get("Status")
             if code is None:
-                raise NotFetchedError(f"{self._where} breaks off after {done} images")
+                raise NotFetchedError(self._broken(association))
             done = max(done, _number(status, "Completed") + _number(status, "Warning"))
             if code not in _PENDING:
                 return status, code
@@ -303,6 +306,11 @@ class PacsSource:
             return f"{_reason(code)}: make {listens}, known to it"
         return f"{_reason(code)}: does it reach {listens}, and does the node run?"
 
+    def _broken(self, association: Association) -> str:
+        """What became of an association that gives no more answers."""
+        messages: Any = association.dimse
+        return f"{self._where} {messages.trouble or 'breaks off'}"
+
     @property
     def _where(self) -> str:
         return f"{self._title} at {self._host}:{self._port}"
@@ -312,7 +320,7 @@ class PacsSource:
         self,
         service: str,
         silence_s: float = 0.0,
-        taking: "Taking | None" = None,
+        taking: Taking | None = None,
     ) -> Iterator[Association]:
         """Hold an association.
 
@@ -328,17 +336,13 @@ class PacsSource:
         ae.network_timeout = None  # what is waited for is an answer
         for abstract, syntax in contexts_of(service):
             ae.add_requested_context(UID(abstract), UID(syntax))
-        longest = dicom.max_instance_mb * 1024**2
-
-        def opened(event: evt.Event) -> None:
-            send_without_delay(event)
-            made = event.assoc.dul.socket
-            if made is not None:
-                event.assoc.dul.socket = Connection(made, timeout_s)
-            most = MOST_ANSWERS if taking is None else MOST_WAITING
-            event.assoc.dimse = Bounded(event.assoc, longest, most)
-
-        handlers: list[Any] = [(evt.EVT_CONN_OPEN, opened)]
+        longest = LONGEST_ANSWER if service == FIND else LONGEST_END
+        limits = Limits(longest, "gives an answer that is too long", MOST_ANSWERS)
+        if taking is not None:
+            largest_mb = dicom.max_instance_mb
+            too_large = f"sends an image of more than {largest_mb} MB, see [dicom] max_instance_mb"
+            limits = Limits(largest_mb * 1024**2, too_large, MOST_WAITING)
+        handlers: list[Any] = [(evt.EVT_CONN_OPEN, bound, [timeout_s, limits])]
         roles: list[Any] = []
         if taking is not None:
             handlers.append((evt.EVT_C_STORE, taking.handle_store))
@@ -356,9 +360,14 @@ class PacsSource:
             )
         except (OSError, RuntimeError, ValueError, ConfigError) as error:
             raise SourceError(f"{self._where} cannot be reached: {first_line(error)}") from error
+        if association.is_rejected:
+            why = why_rejected(association.acceptor.primitive)
+            raise SourceError(f"{self._where} rejects the association: {why}")
         if not association.is_established:
-            what = "rejects the association" if association.is_rejected else "does not answer"
-            raise SourceError(f"{self._where} {what}")
+            complaint = why_not(self._source, timeout_s)
+            raise SourceError(
+                f"{self._where} does not answer{f': {complaint}' if complaint else ''}"
+            )
         if service not in {c.abstract_syntax for c in association.accepted_contexts}:
             association.release()
             raise SourceError(f"{self._where} does not accept {UID(service).name}")

@@ -14,7 +14,15 @@ from ml.errors import first_line
 from node.audit import Auditor
 from node.errors import NotFetchedError, SourceError
 from node.fetch.pace import Pace
-from node.fetch.rules import account, after_look, has_all, is_sound, missing, why_not
+from node.fetch.rules import (
+    account,
+    after_look,
+    has_all,
+    is_sound,
+    missing,
+    unseen_s,
+    why_not,
+)
 from node.fetch.source import Fetched, FoundSeries, FoundStudy, Query, Source, nothing_is_settled
 from node.intake import Intake
 from node.lease import staying_alive
@@ -33,7 +41,6 @@ ARRIVAL_S = 10.0
 
 LOOK_S = 0.2
 """Between two looks whether it has come."""
-
 
 QUERY_MODEL = "1.2.840.10008.5.1.4.1.2.2.1"
 """Study Root, FIND: whatever a source speaks, that is what it is asked (PS3.18, 10.6)."""
@@ -114,16 +121,19 @@ class Fetcher:
             If it does not answer to the end.
         """
         self._auditor.queried(self._source.peer, QUERY_MODEL, query.told())
-        seen: set[tuple[str, str]] = set()
+        series: dict[tuple[str, str], FoundSeries] = {}
         odd = 0
-        for found in self._source.find(query, is_settled):
-            uids = found.study_instance_uid, found.series_instance_uid
-            is_other = query.study_instance_uid not in (None, found.study_instance_uid)
-            if not is_sound(found) or is_other or uids in seen:
-                odd += 1
-                continue
-            seen.add(uids)
-            yield self._counted(found)
+        trouble = None
+        try:
+            for found in self._source.find(query, is_settled):
+                uids = found.study_instance_uid, found.series_instance_uid
+                is_other = query.study_instance_uid not in (None, found.study_instance_uid)
+                if not is_sound(found) or is_other or uids in series:
+                    odd += 1
+                else:
+                    series[uids] = found
+        except SourceError as error:  # what was told until then counts
+            trouble = error
         if odd:
             log.warning(
                 "source %s: %d series that it answers are there twice, have no UIDs or were not "
@@ -131,6 +141,10 @@ class Fetcher:
                 self._rules.name,
                 odd,
             )
+        # Images are counted only now: not every source lets itself be asked twice at a time.
+        yield from map(self._counted, series.values())
+        if trouble is not None:
+            raise trouble
 
     def _counted(self, found: FoundSeries) -> FoundSeries:
         """A series with its images counted one by one, where the source does not."""
@@ -157,9 +171,7 @@ class Fetcher:
         for found in series:
             uids = found.study_instance_uid, found.series_instance_uid
             row = seen.get(uids)
-            change = after_look(
-                row, found.images, self.why_not(found), self._rules.still_polls, now
-            )
+            change = after_look(row, found.images, self.why_not(found), self._rules, now)
             if row is not None and change is not None:
                 self._ledger.change_fetch(row, **change)
             elif change is not None:
@@ -177,8 +189,13 @@ class Fetcher:
             f"{len(held.instances)} images of it came" if held.instances else None,
         )
 
-    def fetch_due(self) -> int:
+    def fetch_due(self, is_over: Callable[[], bool] = lambda: False) -> int:
         """Fetch what is due; gives how many series were fetched.
+
+        Parameters
+        ----------
+        is_over : callable
+            Whether no further series is to be begun: the source is to be asked what is new.
 
         Raises
         ------
@@ -186,7 +203,7 @@ class Fetcher:
             If the source is ill.
         """
         fetched = 0
-        longest_s = longest_wait_s(self._settings)
+        longest_s = longest_wait_s(self._settings, self._rules)
         while due := self._ledger.due_fetches(self._rules.name, longest_s):
             for row in due:
                 if self._stop.is_set():
@@ -196,6 +213,8 @@ class Fetcher:
                 )
                 outcome = self.fetch(found, row)
                 fetched += outcome is not None and outcome.state is FetchState.FETCHED
+                if is_over():
+                    return fetched
         return fetched
 
     def fetch_now(
@@ -266,8 +285,7 @@ class Fetcher:
         lacks = missing(held, found.images, told, self._ledger.clock(), quiet_s)
         self._expect(row, found.images, told)
         if not lacks.is_anything:
-            self._ledger.end_fetch(row, FetchState.KNOWN, "all of it had come already")
-            return Outcome(found, FetchState.KNOWN, "all of it had come already")
+            return self._known(found, row, "all of it had come already")
         if lacks.wait_until is not None:
             if not by_hand:
                 detail = "it is just being sent"
@@ -276,13 +294,18 @@ class Fetcher:
             self._wait_for_push(row, found.images, told, quiet_s)
             held = self._held(row)
             if has_all(held, found.images, told):
-                self._ledger.end_fetch(row, FetchState.KNOWN, "it was just sent")
-                return Outcome(found, FetchState.KNOWN, "it was just sent")
-        fetched = self._retrieve(found, progress)
+                return self._known(found, row, "it was just sent")
+        try:
+            fetched = self._retrieve(found, progress)
+        except NotFetchedError as error:
+            fetched = Fetched(0, remarks=(first_line(error),), is_all=False)
         after = self._await(row, found.images, fetched, len(held.instances))
         if told is None and found.images is not None and len(after.instances) < found.images:
-            told = self._source.instances(found)
+            with suppress(SourceError):  # that it gave too little is what has to be told
+                told = self._source.instances(found)
             self._expect(row, found.images, told)
+            if told is not None and not told:
+                return self._known(found, row, "none of its images is one that the node takes")
         result = account(after, found.images, told, fetched)
         images = len(after.instances - held.instances)
         if not result.is_whole:
@@ -297,6 +320,11 @@ class Fetcher:
             f" ({result.detail})" if result.detail else "",
         )
         return Outcome(found, FetchState.FETCHED, result.detail, images)
+
+    def _known(self, found: FoundSeries, row: Fetch, why: str) -> Outcome:
+        """Note that nothing of a series has to be fetched."""
+        self._ledger.end_fetch(row, FetchState.KNOWN, why)
+        return Outcome(found, FetchState.KNOWN, why)
 
     def _retrieve(self, found: FoundSeries, progress: Callable[[int], None]) -> Fetched:
         """Have the source give a series, at the pace that is allowed."""
@@ -330,7 +358,7 @@ class Fetcher:
             wanted = min(counted, wanted) if fetched.failed else counted
         last = time.monotonic()
         while len(held.instances) < wanted and time.monotonic() - last < arrival_s:
-            self._pause(LOOK_S)
+            self.pause(LOOK_S)
             had, held = held, self._held(row)
             if len(held.instances) > len(had.instances):
                 last = time.monotonic()
@@ -345,9 +373,23 @@ class Fetcher:
             lacks = missing(self._held(row), counted, told, now, quiet_s)
             if lacks.wait_until is None:
                 return
-            self._pause(min(max(lacks.wait_until.timestamp() - now, LOOK_S), 1.0))
+            self.pause(min(max(lacks.wait_until.timestamp() - now, LOOK_S), 1.0))
 
-    def _pause(self, seconds: float) -> None:
+    def pause_after(self, failures: int) -> float | None:
+        """How long to leave the source alone when it has failed so often; None: for good."""
+        rules = self._settings.fetch
+        if failures >= rules.max_attempts:
+            return None
+        return pause_after(failures, rules, random.random())
+
+    def pause(self, seconds: float) -> None:
+        """Wait.
+
+        Raises
+        ------
+        StoppedError
+            If it is to end meanwhile.
+        """
         if self._stop.wait(seconds):
             raise StoppedError
 
@@ -356,7 +398,7 @@ class Fetcher:
 
     def _expect(self, row: Fetch, counted: int | None, told: frozenset[str] | None) -> None:
         """Say how many images are to be waited for, whoever brings them."""
-        images = len(told) if told else counted
+        images = counted if told is None else len(told)
         if images is not None:
             count = Count(images, self._rules.name, is_still=row.still > 0)
             self._ledger.expect(row.study_instance_uid, row.series_instance_uid, count)
@@ -394,10 +436,11 @@ class Fetcher:
             )
 
 
-def longest_wait_s(settings: Settings) -> float:
-    """Nothing that is to be fetched waits for longer, seconds."""
+def longest_wait_s(settings: Settings, source: SourceSettings) -> float:
+    """Nothing that is to be fetched from a source waits for longer, seconds."""
     rules = settings.fetch
-    return LEASE_S + max(rules.longest_pause_s, rules.first_pause_s, settings.assemble.quiet_s)
+    pause_s = max(rules.longest_pause_s, rules.first_pause_s)
+    return LEASE_S + max(pause_s, settings.assemble.quiet_s, unseen_s(source))
 
 
 def _is_held(row: Fetch, now: float) -> bool:

@@ -3,12 +3,14 @@
 import logging
 import random
 import threading
+import time
 from collections.abc import Iterable
 from datetime import date, timedelta
 
 from ml.errors import first_line
 from node.audit import Auditor
 from node.errors import SourceError
+from node.fetch.by_hand import by_day
 from node.fetch.fetcher import Fetcher, StoppedError, longest_wait_s
 from node.fetch.opening import open_source
 from node.fetch.pace import Pace
@@ -24,7 +26,7 @@ INTERVAL_S = 0.5
 """Between two looks whether it is time."""
 
 END_S = 5.0
-"""A thread that is told to stop has so long to end what it does."""
+"""Threads that are told to stop have so long to end what they do."""
 
 PAUSE_AFTER_ERROR_S = 10.0
 """After an error that is not the source's."""
@@ -32,12 +34,32 @@ PAUSE_AFTER_ERROR_S = 10.0
 AHEAD = timedelta(days=1)
 """Where the source is, it may be tomorrow already."""
 
+LONGEST_GAP = timedelta(days=14)
+"""Days on which a source was not asked are made up for; more of them only by hand."""
+
+MORE_THAN_OVERNIGHT = 2
+"""Questions: after midnight there is one more, about the evening."""
+
 _OPEN = (FetchState.WANTED, FetchState.FETCHING)
 
 
-def polled(settings: Settings) -> list[SourceSettings]:
-    """The sources that are asked again and again."""
-    return [source for source in settings.sources if source.poll_s > 0]
+def questions(today: date, look_back_days: int, answered: date | None) -> list[Query]:
+    """What a poll asks: for the last days, and for each day before that nobody has asked for.
+
+    Parameters
+    ----------
+    today : datetime.date
+    look_back_days : int
+    answered : datetime.date, optional
+        When the source last told all that was asked; None if it never has.
+    """
+    look_back = timedelta(days=look_back_days)
+    first = today - look_back
+    missed: list[Query] = []
+    if answered is not None and answered < today:
+        begin = max(answered, today - LONGEST_GAP) - look_back
+        missed = by_day(begin, first - timedelta(days=1))
+    return [*missed, Query(first=first, last=today + AHEAD)]
 
 
 class Poller:
@@ -63,13 +85,14 @@ class Poller:
         """Ask every source that is polled; one that is slow holds no other up."""
         threads = [
             threading.Thread(target=self._serve, args=(rules, stop), daemon=True, name=rules.name)
-            for rules in polled(self._settings)
+            for rules in self._settings.polled
         ]
         for thread in threads:
             thread.start()
         stop.wait()
-        for thread in threads:
-            thread.join(END_S)  # a peer that says nothing is not waited for: its lease ends
+        until = time.monotonic() + END_S
+        for thread in threads:  # a peer that says nothing is not waited for: its lease ends
+            thread.join(max(until - time.monotonic(), 0))
 
     def _serve(self, rules: SourceSettings, stop: threading.Event) -> None:
         turns = Turns(rules, self._settings, self._ledger, self._intake, self._auditor, stop)
@@ -125,13 +148,14 @@ class Turns:
     def take_one(self) -> None:
         """Ask and fetch, where it is time; a source that is ill rests."""
         name = self._rules.name
-        if self._ledger.is_resting(name, longest_wait_s(self._settings)):
+        if self._ledger.is_resting(name, longest_wait_s(self._settings, self._rules)):
             return
+        next_at = time.monotonic() + self._rules.poll_s
         try:
             if self._ledger.begin_poll(name, self._rules.poll_s):
                 self._look()
                 self._ledger.source_answers(name)
-            self._fetcher.fetch_due()
+            self._fetcher.fetch_due(lambda: time.monotonic() >= next_at)
         except SourceError as error:
             state = self._ledger.source_state(name)
             failures = 1 + (0 if state is None else state.failures)
@@ -142,8 +166,6 @@ class Turns:
 
     def _look(self) -> None:
         """Ask what the last days brought, and note it."""
-        today = date.fromtimestamp(self._ledger.clock())
-        first = today - timedelta(days=self._rules.look_back_days)
         told: dict[str, int | None] = {}
 
         def is_settled(study: FoundStudy) -> bool:
@@ -153,15 +175,34 @@ class Turns:
 
         found: list[FoundSeries] = []
         try:
-            for series in self._fetcher.find(Query(first=first, last=today + AHEAD), is_settled):
-                found.append(series)
+            for query in self._questions():
+                for series in self._fetcher.find(query, is_settled):
+                    found.append(series)
         finally:
             self._fetcher.note(found)
+        self._ledger.still_has(self._rules.name, told)
         self._settled = {
             study: images
             for study, images in told.items()
             if images is not None and self._settled.get(study) == images
         } | self._settle(found, told)
+
+    def _questions(self) -> list[Query]:
+        today = date.fromtimestamp(self._ledger.clock())
+        state = self._ledger.source_state(self._rules.name)
+        answered = None
+        if state is not None and state.answered_at is not None:
+            answered = date.fromtimestamp(state.answered_at.timestamp())
+        asked = questions(today, self._rules.look_back_days, answered)
+        if len(asked) > MORE_THAN_OVERNIGHT:
+            log.warning(
+                "source %s last told on %s what is new: it is asked from %s on; what is older "
+                "`ichnode fetch --from` fetches",
+                self._rules.name,
+                answered,
+                asked[0].first,
+            )
+        return asked
 
     def _settle(self, found: Iterable[FoundSeries], told: dict[str, int | None]) -> dict[str, int]:
         """Studies that nothing is left to be done with, and how many images they have."""

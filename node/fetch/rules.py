@@ -15,6 +15,9 @@ from node.ledger import Fetch, FetchState, Held
 from node.settings import EligibilitySettings, SourceSettings
 from node.spool import is_uid
 
+PATIENCE = 3
+"""Polls: a series that they have not seen waits no longer for its count to stand still."""
+
 MOST_IMAGES = 1_000_000
 """No series has more: what is counted beyond is no count."""
 
@@ -68,7 +71,7 @@ def why_not(
 
 
 def after_look(
-    seen: Fetch | None, images: int | None, refusal: str | None, still_polls: int, now: float
+    seen: Fetch | None, images: int | None, refusal: str | None, source: SourceSettings, now: float
 ) -> Mapping[str, Any] | None:
     """What is to stand in the ledger after a poll has found a series; None: what stands there.
 
@@ -80,8 +83,7 @@ def after_look(
         How many the source counts now.
     refusal : str, optional
         Why the series is not one to fetch.
-    still_polls : int
-        How many polls the count has to be the same.
+    source : SourceSettings
     now : float
         Seconds since 1970.
     """
@@ -92,23 +94,28 @@ def after_look(
     is_new = seen is None or seen.state is FetchState.REFUSED
     has_grown = seen is not None and images is not None and images > (seen.counted or 0)
     if is_new or (has_grown and seen is not None and seen.state is not FetchState.WANTED):
-        return _wanted(images, 0, still_polls, now)
+        return _wanted(images, 0, source, now)
     if seen is None or seen.state is not FetchState.WANTED:
         return None
     if images != seen.counted:
-        return _wanted(images, 0, still_polls, now)
-    if seen.next_try_at is not None:  # it waits for its time
-        return None
-    return _wanted(images, seen.still + 1, still_polls, now)
+        return _wanted(images, 0, source, now)
+    if seen.next_try_at is not None and (seen.attempts or seen.still >= source.still_polls):
+        return None  # it was tried, and waits for its time
+    return _wanted(images, seen.still + 1, source, now)
 
 
-def _wanted(images: int | None, still: int, still_polls: int, now: float) -> dict[str, Any]:
+def unseen_s(source: SourceSettings) -> float:
+    """How long a series waits for the next poll to see it, seconds; then it is fetched as it is."""
+    return PATIENCE * source.poll_s
+
+
+def _wanted(images: int | None, still: int, source: SourceSettings, now: float) -> dict[str, Any]:
     return {
         "state": FetchState.WANTED,
         "counted": images,
         "still": still,
         "attempts": 0,
-        "next_try_at": now if still >= still_polls else None,
+        "next_try_at": now if still >= source.still_polls else now + unseen_s(source),
         "detail": None,
     }
 
@@ -155,7 +162,7 @@ def has_all(held: Held, counted: int | None, told: frozenset[str] | None) -> boo
     told : frozenset of str, optional
         Their SOP Instance UIDs, where it tells them.
     """
-    if told:
+    if told is not None:
         return told <= held.instances
     return bool(held.instances) and counted is not None and len(held.instances) >= counted
 
@@ -211,20 +218,22 @@ def account(
     """
     came = len(held.instances)
     remarks = "; ".join(fetched.remarks)
-    if told is not None and told:
+    if told is not None:
         lacking = len(told - held.instances)
         if lacking:
             return Account(False, _with(f"{lacking} of {len(told)} images did not come", remarks))
         if counted is not None and counted != len(told):
-            remarks = _with(f"it counts {counted} images, and has {len(told)}", remarks)
+            has = f"has {len(told)} that the node takes"
+            remarks = _with(f"it counts {counted} images, and {has}", remarks)
         return Account(True, remarks or None)
     if counted is not None and came < counted:
         lacking = counted - came
         return Account(False, _with(f"{lacking} of {counted} images did not come", remarks))
-    if not came or (fetched.failed and counted is None):
-        nothing = "nothing came" if not came else f"{fetched.failed} images did not come"
-        return Account(False, _with(nothing, remarks))
-    return Account(True, remarks or None)
+    if not came:
+        return Account(False, _with("nothing came", remarks))
+    if counted is None and fetched.failed:
+        return Account(False, _with(f"{fetched.failed} images did not come", remarks))
+    return Account(counted is not None or fetched.is_all, remarks or None)
 
 
 def _with(text: str, remarks: str) -> str:

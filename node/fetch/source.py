@@ -113,6 +113,8 @@ class Fetched:
         Instances that it could not give, or that the node did not take.
     remarks : tuple of str
         What a person has to know of it; nothing out of a dataset.
+    is_all : bool
+        Whether it says that it has given what it can.
     is_elsewhere : bool
         Whether it sends to the node's own port, so that something may be on its way still.
     """
@@ -120,6 +122,7 @@ class Fetched:
     given: int
     failed: int = 0
     remarks: tuple[str, ...] = ()
+    is_all: bool = True
     is_elsewhere: bool = False
 
 
@@ -158,6 +161,8 @@ class Source(Protocol):
 
     def instances(self, found: FoundSeries) -> frozenset[str] | None:
         """SOP Instance UIDs of a series, of classes that the node takes; None: it does not tell.
+
+        None of them where all that it has is of other classes, as reports of the dose are.
 
         Raises
         ------

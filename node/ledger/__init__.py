@@ -15,6 +15,7 @@ from node.ledger.feedback import (
     Tally,
     digest_of_accession,
 )
+from node.ledger.fetching import FETCH_DONE
 from node.ledger.following import Arrival, Step
 from node.ledger.ledger import Ledger, open_ledger
 from node.ledger.models import JudgingModel, KnownModel
@@ -52,6 +53,7 @@ from node.ledger.upgrading import newest_revision, revision_at
 __all__ = [
     "DAY_S",
     "ENDED",
+    "FETCH_DONE",
     "HINT_S",
     "NOBODY",
     "NO_ROUTE",

@@ -7,13 +7,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import MOST_AT_ONCE, Database, some, utc
+from node.ledger.database import DAY_S, MOST_AT_ONCE, Database, some, utc
 from node.ledger.records import Count, Fetch, FetchState, Held, SourceState, State
+
+UNSEEN_S = 2 * DAY_S
+"""What was not noted for so long, though its source was asked, the source tells of no more: what
+it tells of is noted each half of it."""
 
 _fetch, _source, _series = schema.retrieval, schema.source, schema.series
 _instance, _revision = schema.instance, schema.revision
 _is_given_up = schema.stands(_fetch, FetchState.FAILED)
 _is_due = _fetch.c.next_try_at.is_not(None)
+
+FETCH_DONE = (FetchState.FETCHED, FetchState.KNOWN)
+"""States in which nothing of a series is left to be fetched."""
 
 _COUNTED = {
     FetchState.FETCHED: _source.c.series_fetched,
@@ -96,6 +103,101 @@ class Fetching(Database):
             with self.engine.begin() as connection:
                 connection.execute(self.insert(_fetch).on_conflict_do_nothing(), list(part))
 
+    def still_has(self, source: str, studies: Collection[str]) -> None:
+        """Note that a source tells of studies: what became of their series is remembered.
+
+        Parameters
+        ----------
+        source : str
+        studies : collection of str
+            Study Instance UIDs.
+        """
+        now = self.clock()
+        for uids in some(sorted(studies)):
+            with self.engine.begin() as connection:
+                connection.execute(
+                    sa.update(_fetch)
+                    .where(
+                        _fetch.c.study_instance_uid.in_(uids),
+                        _fetch.c.source == source,
+                        _fetch.c.state.in_([*FETCH_DONE, FetchState.REFUSED, FetchState.FAILED]),
+                        _fetch.c.updated_at < now - UNSEEN_S / 2,  # not at every poll
+                    )
+                    .values(updated_at=now)
+                )
+
+    def forget_fetches(
+        self, polled: Collection[str], failed_before: float, after: int, limit: int
+    ) -> int | None:
+        """Look at some rows, and delete those that neither a poll nor a person needs.
+
+        One goes once its source, asked since, has not told of the study for a while. What was
+        fetched or known stays as long as the series is in the ledger; what has failed, or waits
+        at a source that nobody polls, for a time of its own.
+
+        Parameters
+        ----------
+        polled : collection of str
+            Sources that are asked again and again.
+        failed_before : float
+            What has failed and was not changed since goes, seconds since 1970.
+        after : int
+            The row after which to look.
+        limit : int
+            How many rows to look at.
+
+        Returns
+        -------
+        int, optional
+            The row after which to go on; None at the end.
+        """
+        with self.reading() as connection:
+            asked = sa.select(_source.c.name, _source.c.answered_at).where(
+                _source.c.name.in_(polled), _source.c.answered_at.is_not(None)
+            )
+            answered = {row.name: row.answered_at for row in connection.execute(asked)}
+            goes = self._is_forgettable(polled, answered, failed_before)
+            rows = connection.execute(
+                sa.select(_fetch.c.id, _fetch.c.series_instance_uid, goes.label("goes"))
+                .where(_fetch.c.id > after)
+                .order_by(_fetch.c.id)
+                .limit(limit)
+            ).all()
+        gone = {row.id: row.series_instance_uid for row in rows if row.goes}
+        if gone:
+            with self.engine.begin() as connection:
+                connection.execute(sa.delete(_fetch).where(_fetch.c.id.in_(gone), goes))
+                _drop_expected(connection, gone.values())
+        return rows[-1].id if len(rows) == limit else None
+
+    def _is_forgettable(
+        self, polled: Collection[str], answered: Mapping[str, float], failed_before: float
+    ) -> sa.ColumnElement[bool]:
+        """Whether a row is one that `forget_fetches` deletes."""
+        now = self.clock()
+        is_by_hand = _fetch.c.source.not_in(polled)
+        is_unseen = [
+            sa.and_(_fetch.c.source == name, _fetch.c.updated_at < min(at, now) - UNSEEN_S)
+            for name, at in answered.items()
+        ]
+        of_series = sa.and_(
+            _series.c.series_instance_uid == _fetch.c.series_instance_uid,
+            _series.c.study_instance_uid == _fetch.c.study_instance_uid,
+        )
+        is_in_ledger = sa.exists().where(of_series, _revision.c.series_id == _series.c.id)
+        is_left = sa.or_(
+            _fetch.c.state == FetchState.FAILED,
+            sa.and_(is_by_hand, _fetch.c.state.in_([FetchState.WANTED, FetchState.FETCHING])),
+        )
+        return sa.and_(
+            sa.or_(sa.and_(is_by_hand, _fetch.c.updated_at < now - UNSEEN_S), *is_unseen),
+            sa.or_(
+                _fetch.c.state == FetchState.REFUSED,
+                sa.and_(_fetch.c.state.in_(FETCH_DONE), ~is_in_ledger),
+                sa.and_(is_left, _fetch.c.updated_at < failed_before),
+            ),
+        )
+
     def change_fetch(self, fetch: Fetch, **values: Any) -> bool:
         """Change a row; False if it was changed meanwhile, and then it stays."""
         with self.engine.begin() as connection:
@@ -162,9 +264,20 @@ class Fetching(Database):
             )
         return True
 
-    def retry_fetches(self, uid: str | None = None) -> int:
-        """Want again what has failed, all of it or of a study or series; gives how many."""
-        again = _is_given_up
+    def given_up_fetches(self, limit: int) -> list[Fetch]:
+        """Some of what has failed, source by source."""
+        return self._select_fetches(_is_given_up, _fetch.c.source, _fetch.c.id, limit=limit)
+
+    def retry_fetches(self, polled: Collection[str], uid: str | None = None) -> int:
+        """Want again what has failed, all of it or of a study or series; gives how many.
+
+        Parameters
+        ----------
+        polled : collection of str
+            The sources that are asked again and again: at others nobody would fetch it.
+        uid : str, optional
+        """
+        again = sa.and_(_is_given_up, _fetch.c.source.in_(polled))
         if uid is not None:
             again = sa.and_(
                 again,
@@ -337,11 +450,11 @@ class Fetching(Database):
         return changed.rowcount == 1
 
     def _select_fetches(
-        self, condition: sa.ColumnElement[bool], order: Any = _fetch.c.id
+        self, condition: sa.ColumnElement[bool], *order: Any, limit: int = MOST_AT_ONCE
     ) -> list[Fetch]:
         with self.reading() as connection:
             rows = connection.execute(
-                sa.select(_fetch).where(condition).order_by(order).limit(MOST_AT_ONCE)
+                sa.select(_fetch).where(condition).order_by(*order or (_fetch.c.id,)).limit(limit)
             ).all()
         return [
             Fetch(
@@ -360,6 +473,25 @@ class Fetching(Database):
             )
             for row in rows
         ]
+
+
+def _drop_expected(connection: sa.Connection, series: Collection[str]) -> None:
+    """Delete series that a source was asked for and of which nothing ever came."""
+    of_series = sa.and_(
+        _fetch.c.series_instance_uid == _series.c.series_instance_uid,
+        _fetch.c.study_instance_uid == _series.c.study_instance_uid,
+    )
+    is_empty = sa.and_(
+        ~sa.exists().where(_revision.c.series_id == _series.c.id), ~sa.exists().where(of_series)
+    )
+    # Once they are locked nothing is stored for them, and they are looked at again.
+    empty = connection.execute(
+        sa.select(_series.c.id)
+        .where(_series.c.series_instance_uid.in_(series), is_empty)
+        .order_by(_series.c.id)
+        .with_for_update()
+    ).scalars()
+    connection.execute(sa.delete(_series).where(_series.c.id.in_(empty.all()), is_empty))
 
 
 def _by_source(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:

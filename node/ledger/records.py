@@ -402,7 +402,7 @@ class Fetch:
     next_try_at : datetime, optional
         When it is to be fetched; while that goes on, when who does it counts as dead. UTC.
     updated_at : datetime
-        UTC.
+        When it changed, or its source told of it, to a day; UTC.
     detail : str, optional
         Why it was refused, has to wait or has failed; a remark on what came.
     """

@@ -184,6 +184,11 @@ class Settings(BaseSettings):
         peer = next((p for p in self.peers if p.name == name and p.is_callable), None)
         return None if peer is None else _as_destination(peer)
 
+    @property
+    def polled(self) -> tuple[SourceSettings, ...]:
+        """The sources that are asked again and again."""
+        return tuple(source for source in self.sources if source.poll_s > 0)
+
     def source(self, name: str) -> SourceSettings | None:
         """The source of that name."""
         return next((s for s in self.sources if s.name == name), None)

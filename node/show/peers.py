@@ -79,7 +79,7 @@ def sources(console: Console, found: Sequence[SourceState]) -> None:
         if item.given_up:
             console.print(
                 f"[red]{item.given_up} series of {name} were not fetched:[/red] "
-                "`ichnode retry --failed` begins again, `ichnode show UID` says why",
+                "`ichnode retry --failed` begins again",
                 highlight=False,
                 soft_wrap=True,
             )

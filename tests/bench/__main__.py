@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tests.bench import (
     decode,
+    fetch,
     forward,
     latency,
     ledger,
@@ -35,6 +36,7 @@ SUBJECTS: Mapping[str, Subject] = {
     "receive": receive.rows,
     "send": send.rows,
     "stow": stow.rows,
+    "fetch": fetch.rows,
     "decode": decode.rows,
     "forward": forward.rows,
     "latency": latency.rows,

@@ -41,10 +41,13 @@ class Images:
     ----------
     folder : pathlib.Path
         Room for the files.
+    count : int
+        How many at once.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, count: int = IMAGES) -> None:
         self._folder = folder
+        self._count = count
         phantom = make_phantom(3, size=512)
         template = write_dicom(phantom, folder / "phantom")[0]
         header = pydicom.dcmread(template, stop_before_pixels=True)
@@ -54,7 +57,7 @@ class Images:
             for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
         ]
 
-    def fresh(self, series: int, count: int = IMAGES) -> list[Path]:
+    def fresh(self, series: int) -> list[Path]:
         """Write as many images as are sent at once, in so many series; a folder for each."""
         folders = []
         for number in range(series):
@@ -62,7 +65,7 @@ class Images:
             folder.mkdir(exist_ok=True)
             study, uid = self._new(self._old[0]), self._new(self._old[1])
             content = self._content.replace(self._old[0], study).replace(self._old[1], uid)
-            for index in range(count // series):
+            for index in range(self._count // series):
                 image = content.replace(self._old[2], self._new(self._old[2]))
                 (folder / f"{index:04}.dcm").write_bytes(image)
             folders.append(folder)

@@ -40,7 +40,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
             tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else folder) as room,
             running_node(folder / "in") as (port, own_url),
         ):
-            images = Images(Path(room))
+            images = Images(Path(room), COUNT)
             found = in_turns(
                 {
                     "ichnode": _stowing(images, own_url),
@@ -85,7 +85,7 @@ def rows(folder: Path) -> Iterator[Row | LeftOut]:
 
 def _stowing(images: Images, url: str) -> Callable[[], float]:
     def send() -> float:
-        [folder] = images.fresh(1, COUNT)
+        [folder] = images.fresh(1)
         contents = [path.read_bytes() for path in sorted(folder.iterdir())]
         bodies = [
             put_together(contents[first : first + TOGETHER]) for first in range(0, COUNT, TOGETHER)
@@ -106,7 +106,7 @@ def _post(url: str, bodies: list[tuple[bytes, str]]) -> None:
 
 def _storing(images: Images, port: int) -> Callable[[], float]:
     def send() -> float:
-        folders = images.fresh(1, COUNT)
+        folders = images.fresh(1)
         os.sync()
         return COUNT / seconds(lambda: send_all(folders, port))
 

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from node.cli import app
+from node.fetch import Fetcher
 from node.ledger import open_ledger
 from node.settings import load_settings
 from tests import ct
@@ -71,6 +72,29 @@ def test_a_range_of_days_goes_on_where_it_was_stopped(config: Path, archive: Bad
     assert archive.asked.count("STUDY") == 6, "a question for each day"
 
 
+def test_a_source_that_is_ill_while_days_are_fetched_is_waited_for(
+    config: Path, archive: BadArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(_asked: Dataset, found: list[Dataset]) -> list[Dataset]:
+        if archive.asked == ["STUDY", "SERIES"]:  # of the first day
+            archive.find_status = 0xA700
+        return found
+
+    archive.answers = answers
+    pauses: list[float] = []
+
+    def pause(_fetcher: Fetcher, seconds: float) -> None:
+        pauses.append(seconds)
+        archive.find_status = 0xA700 if len(pauses) < 2 else None
+
+    monkeypatch.setattr(Fetcher, "pause", pause)
+    done = run(config, "fetch", "--from", "2026-01-05", "--to", "2026-01-06")
+    assert done.exit_code == 0, done.output
+    assert f"it is out of resources (0xA700); asked again in {pauses[0]:.0f} s" in done.stderr
+    assert 20 < pauses[0] <= 30 < pauses[1] <= 60
+    assert "1 series found: 1 fetched" in done.stdout
+
+
 def test_a_study_of_no_archive_is_said_to_be_none(config: Path) -> None:
     done = run(config, "fetch", "--study", "1.9")
     assert done.exit_code == 1
@@ -87,6 +111,13 @@ def test_what_is_lacking_makes_an_exit_code_of_1(config: Path, archive: BadArchi
     status = run(config, "status")
     assert "1 series of pacs were not fetched" in status.stdout
     archive.gives = lambda images: images
+    assert ct.SERIES in status.stdout, "which one"
+    again = run(config, "retry", "--failed")
+    assert (again.exit_code, again.stderr) == (1, "")
+    assert "nobody polls pacs: what failed there `ichnode fetch --source pacs` fetches" in (
+        again.stdout
+    )
+    config.write_text(f"{config.read_text()}poll_s = 60\n")
     again = run(config, "retry", "--failed")
     assert "1 series: to be fetched again" in again.stdout
     assert run(config, "fetch", "--study", ct.STUDY).exit_code == 0
@@ -125,7 +156,7 @@ def test_somebody_who_stops_it_is_told_how_to_go_on(
         (("--study", "1.2.*"), "'1.2.*' is not a UID"),
         (("--accession", "A*"), "no wildcards"),
         (("--accession", "A" * 17), "1 to 16 characters"),
-        (("--from", "2026-01-02", "--to", "2026-01-01"), "--to is before --from"),
+        (("--from", "2026-01-02", "--to", "2026-01-01"), "--from 2026-01-02 is after 2026-01-01"),
         (("--study", "1.2", "--to", "2026-01-01"), "--to goes with --from"),
         (("--source", "nobody", "--study", "1.2"), "no source 'nobody'"),
         (("--from", "yesterday"), "yesterday"),
@@ -152,6 +183,16 @@ def test_the_doctor_asks_every_source(config: Path, archive: BadArchive) -> None
     found = {f["subject"]: f for f in json.loads(run(config, "check", "--json").stdout)["findings"]}
     assert found["source pacs"]["health"] == "bad"
     assert "out of resources" in found["source pacs"]["text"]
+
+
+def test_the_doctor_asks_everybody_once(config: Path) -> None:
+    config.write_text(
+        f'{config.read_text()}[[notify]]\nname = "phone"\non = ["failed"]\n'
+        'to = "http://127.0.0.1:9/"\n'
+    )
+    subjects = [f["subject"] for f in json.loads(run(config, "check", "--json").stdout)["findings"]]
+    assert subjects.count("notify phone") == 1
+    assert subjects.count("source pacs") == 1
 
 
 def test_a_move_to_a_node_that_would_reject_it_is_found_by_the_doctor(config: Path) -> None:

@@ -466,7 +466,11 @@ def association_table() -> str:
             f"{settings.fetch.timeout_s:g} s (`[fetch] timeout_s`) and "
             f"{fetching.MOVE_S_PER_IMAGE:g} s for each image of the series",
         ),
-        ("Answers to one C-FIND", f"{fetching.MOST_ANSWERS:,}; beyond, it is aborted"),
+        (
+            "Answers to one C-FIND",
+            f"{fetching.MOST_ANSWERS:,}, and {fetching.LONGEST_ANSWER // 1024} kB each; beyond, it "
+            "is aborted",
+        ),
         (
             "Association open after a request for commitment",
             f"{asking.LINGER_S:g} s, for a report on it",

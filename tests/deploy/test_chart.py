@@ -12,7 +12,6 @@ import redis
 import yaml
 
 from node.broker import EmbeddedBroker
-from node.fetch import polled
 from node.hints import Hints, Queue
 from node.settings import Settings
 from node.settings.dicomweb import DicomwebSettings
@@ -222,7 +221,7 @@ def test_the_values_that_the_readme_shows_turn_everything_on() -> None:
     assert len(dict(pods(rendered(values)))) == 7
     keys = tomllib.loads(for_good["config"] + off_by_default["config"])
     settings = Settings.model_validate(keys | {"dicomweb": {}})
-    assert polled(settings)
+    assert settings.polled
     assert set(keys["dicomweb"]) <= set(DicomwebSettings.model_fields)
 
 

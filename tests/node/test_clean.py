@@ -20,6 +20,7 @@ from node.drift.traits import KVP
 from node.ledger import (
     NOBODY,
     Claim,
+    FetchState,
     Instance,
     Ledger,
     Outcome,
@@ -593,6 +594,21 @@ def test_counts_are_kept_as_long_as_they_are_compared_whatever_their_time(node: 
     node.look()
     assert node.ledger.trait_tallies(0, today - 104, NOBODY, NOBODY) == []
     assert node.ledger.trait_tallies(today - 103, today, NOBODY, NOBODY)
+
+
+def test_what_a_source_tells_of_no_more_is_forgotten(node: Node) -> None:
+    source = {"name": "pacs", "poll_s": 60, **PEER}
+    node.settings = Settings(home=node.settings.home, sources=[source])
+    refused = {"state": FetchState.REFUSED, "counted": 1}
+    series = [(f"1.2.{n}", f"1.2.{n}.1", refused) for n in range(250)]
+    node.ledger.enter_fetches("pacs", series)
+    node.days(3)
+    node.ledger.still_has("pacs", ["1.2.7"])
+    node.ledger.source_answers("pacs")
+    node.start()
+    node.look()
+    remembered = node.ledger.fetches("pacs", [uid for _, uid, _ in series])
+    assert [row.study_instance_uid for row in remembered] == ["1.2.7"]
 
 
 def test_refused_instances_go_by_their_age(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,20 +4,22 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import MRImageStorage, generate_uid
+from pydicom.uid import MRImageStorage, SecondaryCaptureImageStorage, generate_uid
+from pynetdicom.association import Association
 
 from node.audit import Auditor
 from node.errors import SourceError
 from node.fetch import FoundSeries, Outcome, Pace, Poller, Query, StoppedError, association
+from node.fetch.association import PacsSource
 from node.intake import Intake
 from node.ledger import FetchState
 from tests import ct
@@ -109,6 +111,39 @@ def test_a_question_that_is_refused_is_the_sources_illness(begin: Begin, status:
     assert archive.asked == ["STUDY", "STUDY"], "once more without the key that few know"
 
 
+def test_a_node_that_it_does_not_know_is_told_why(begin: Begin) -> None:
+    _, node = begin({"entity": {"require_calling_aet": ["OTHER"]}})
+    with pytest.raises(
+        SourceError, match="rejects the association: calling AE title not recognised"
+    ):
+        node.by_hand(ASKED)
+
+
+def test_it_is_called_by_one_association_at_a_time(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, calling = list[object](), PacsSource._calling
+
+    @contextmanager
+    def alone(source: PacsSource, *how: Any) -> Iterator[Association]:
+        assert not calls, "not every archive takes two"
+        calls.append(how)
+        with calling(source, *how) as opened:
+            yield opened
+        calls.pop()
+
+    monkeypatch.setattr(PacsSource, "_calling", alone)
+
+    def uncounted(_asked: Dataset, found: list[Dataset]) -> list[Dataset]:
+        for answer in found:
+            answer.pop("NumberOfSeriesRelatedInstances", None)
+        return found
+
+    _, node = begin({"answers": uncounted})
+    (found,) = node.fetcher.find(ASKED)
+    assert found.images == SLICES
+
+
 # -- it gives less than it says -------------------------------------------------
 
 
@@ -175,7 +210,7 @@ def test_a_series_that_never_comes_is_given_up_after_some_tries(begin: Begin) ->
     assert (row.state, archive.retrievals) == (FetchState.FAILED, 3)
     assert [(s.failed, s.given_up) for s in node.ledger.sources()] == [(1, 1)]
     archive.gives = lambda images: images
-    assert node.ledger.retry_fetches(STUDY) == 1
+    assert node.ledger.retry_fetches(["pacs"], STUDY) == 1
     node.fetcher.fetch_due()
     assert node.ledger.find_fetches(SERIES)[0].state is FetchState.FETCHED
 
@@ -184,7 +219,7 @@ def test_a_wrong_count_is_put_right_by_the_images_themselves(begin: Begin) -> No
     archive, node = begin({"counted": SLICES + 3})
     outcome = the_one(node.by_hand(ASKED))
     assert outcome.state is FetchState.FETCHED
-    assert outcome.detail == f"it counts {SLICES + 3} images, and has {SLICES}"
+    assert outcome.detail == f"it counts {SLICES + 3} images, and has {SLICES} that the node takes"
     assert "IMAGE" in archive.asked
     (revision,) = node.ledger.find(SERIES)
     assert revision.count is not None
@@ -199,6 +234,36 @@ def test_a_wrong_count_that_nothing_puts_right_is_told(begin: Begin) -> None:
     assert node.count(SERIES) == (1, SLICES), "what came is judged all the same"
 
 
+def captured(image: Dataset, series: str) -> Dataset:
+    """An object that the node does not take, as CT write them: a report of the dose."""
+    other = deepcopy(image)
+    other.SOPClassUID, other.SeriesInstanceUID = SecondaryCaptureImageStorage, series
+    other.SOPInstanceUID = generate_uid()
+    return other
+
+
+@pytest.mark.parametrize("retrieve", ["get", "move"])
+def test_a_series_without_a_single_image_is_no_failure(begin: Begin, retrieve: str) -> None:
+    archive, node = begin({}, retrieve=retrieve, poll_s=60, still_polls=0)
+    archive.images = [captured(archive.images[0], "1.9.9")]
+    node.poll(ASKED)
+    (row,) = node.ledger.find_fetches("1.9.9")
+    assert (row.state, row.next_try_at) == (FetchState.KNOWN, None)
+    assert row.detail == "none of its images is one that the node takes"
+    node.poll(ASKED)
+    assert archive.retrievals == 1
+
+
+def test_an_object_that_the_node_does_not_take_keeps_no_series_back(begin: Begin) -> None:
+    archive, node = begin({})
+    archive.images.append(captured(archive.images[0], SERIES))
+    outcome = the_one(node.by_hand(ASKED))
+    assert (outcome.state, outcome.images) == (FetchState.FETCHED, SLICES)
+    (revision,) = node.ledger.find(SERIES)
+    assert revision.count is not None
+    assert revision.count.images == SLICES
+
+
 # -- it breaks off --------------------------------------------------------------
 
 
@@ -210,12 +275,12 @@ def test_what_came_before_it_broke_off_is_kept(begin: Begin, retrieve: str) -> N
         if broken[0] and number == 3:
             event.assoc.abort()
 
-    _, node = begin({"at_image": abort}, retrieve=retrieve)
+    archive, node = begin({"at_image": abort}, retrieve=retrieve)
     outcome = the_one(node.by_hand(ASKED))
-    assert outcome.state is FetchState.FAILED
-    assert outcome.detail is not None
-    assert "breaks off" in outcome.detail
-    assert wait_for(lambda: node.count(SERIES)[1] >= 3, 5)
+    assert (outcome.state, outcome.images) == (FetchState.FAILED, 3)
+    where = f"ARCHIVE at 127.0.0.1:{archive.port}"
+    assert outcome.detail == f"3 of {SLICES} images did not come: {where} breaks off"
+    assert node.ledger.sources()[0].images == 3
     broken[0] = False
     time.sleep(node.settings.assemble.quiet_s)
     assert the_one(node.by_hand(ASKED)).state is FetchState.FETCHED
@@ -232,6 +297,7 @@ def test_one_that_is_silent_is_left_and_holds_no_other_up(begin: Begin, files: l
     outcome = the_one(node.by_hand(ASKED))
     assert time.monotonic() - began < 4
     assert outcome.state is FetchState.FAILED
+    assert str(outcome.detail).endswith("says nothing for 1 s")
     assert node.count(SERIES) == (1, 2)
 
 
@@ -294,6 +360,18 @@ def test_answers_that_cannot_be_are_passed_over_and_counted_in_the_log(
     assert len(node.ledger.find_fetches(STUDY)) == 1
 
 
+def test_a_series_of_another_study_than_was_asked_for_is_passed_over(begin: Begin) -> None:
+    def strange(asked: Dataset, found: list[Dataset]) -> list[Dataset]:
+        if asked.QueryRetrieveLevel == "SERIES":
+            found = [deepcopy(found[0]), *found]
+            found[0].StudyInstanceUID = "1.9.9"
+        return found
+
+    _, node = begin({"answers": strange})
+    today = Query(first=date.today(), last=date.today())
+    assert [found.study_instance_uid for found in node.fetcher.find(today)] == [STUDY]
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_counts_that_cannot_be_are_none(begin: Begin) -> None:
     def odd(asked: Dataset, found: list[Dataset]) -> list[Dataset]:
@@ -313,11 +391,11 @@ def test_answers_without_end_are_not_waited_for(
     monkeypatch.setattr(association, "MOST_ANSWERS", 200)
 
     def many(asked: Dataset, found: list[Dataset]) -> list[Dataset]:
-        return [*found, *(answered(found[0], str(n)) for n in range(20_000))]
+        return [*found, *(answered(found[0], str(n)) for n in range(2_000))]
 
     _, node = begin({"answers": many})
     began = time.monotonic()
-    with pytest.raises(SourceError, match=r"breaks off|more than 200 answers"):
+    with pytest.raises(SourceError, match=r"does not wait for answers|more than 200 answers"):
         node.by_hand(ASKED)
     assert time.monotonic() - began < 10
 
@@ -356,6 +434,17 @@ def test_an_image_of_another_series_is_put_aside(begin: Begin) -> None:
     assert "of another series than the one that was asked for" in reason.read_text()
 
 
+def test_an_answer_that_is_too_long_is_not_gathered(begin: Begin) -> None:
+    def long(asked: Dataset, found: list[Dataset]) -> list[Dataset]:
+        for answer in found:
+            answer.add_new("StudyDescription", "UT", "x" * 100_000)
+        return found
+
+    _, node = begin({"answers": long})
+    with pytest.raises(SourceError, match="gives an answer that is too long after 0 answers"):
+        node.by_hand(ASKED)
+
+
 def test_an_image_that_is_too_large_ends_the_fetch(begin: Begin, files: list[Path]) -> None:
     archive, node = begin({})
     archive.images = archive.images[:1]
@@ -363,6 +452,7 @@ def test_an_image_that_is_too_large_ends_the_fetch(begin: Begin, files: list[Pat
     node.settings.dicom.__dict__["max_instance_mb"] = 2
     outcome = the_one(node.by_hand(ASKED))
     assert outcome.state is FetchState.FAILED
+    assert "an image of more than 2 MB, see [dicom] max_instance_mb" in str(outcome.detail)
     assert node.ledger.find(SERIES) == []
 
 
@@ -454,6 +544,69 @@ def test_a_study_that_nothing_is_left_of_is_not_asked_for_its_series_again(begin
         time.sleep(0.1)
     assert archive.asked.count("STUDY") == 4
     assert archive.asked.count("SERIES") == 2, "once more after it was fetched"
+
+
+def test_a_series_that_it_tells_of_no_more_is_fetched_as_it_is(begin: Begin) -> None:
+    hidden: list[bool] = []
+    archive, node = begin(
+        {"answers": lambda asked, found: found if not hidden else found[:0]},
+        poll_s=0.1,
+        still_polls=5,
+    )
+    node.turns.take_one()
+    hidden.append(True)
+    assert archive.retrievals == 0
+    time.sleep(0.1)
+    node.turns.take_one()
+    assert archive.retrievals == 0
+    time.sleep(0.3)
+    node.turns.take_one()
+    assert node.ledger.find_fetches(SERIES)[0].state is FetchState.FETCHED
+
+
+def test_what_it_tells_of_is_remembered_and_forgotten_when_it_tells_no_more(
+    begin: Begin,
+) -> None:
+    archive, node = begin({}, poll_s=60, min_images=100)
+    for image in archive.images:
+        del image.StudyDate  # so that every poll finds it
+
+    def look(day: int) -> bool:
+        node.ledger.clock = lambda: time.time() + day * 86_400
+        node.turns.take_one()
+        assert node.ledger.forget_fetches(["pacs"], 0.0, 0, 100) is None
+        return bool(node.ledger.find_fetches(SERIES))
+
+    assert [look(day) for day in range(6)] == [True] * 6
+    archive.images = []
+    assert look(6), "a day is none yet"
+    assert not look(8)
+
+
+def test_days_on_which_it_did_not_answer_are_asked_for_when_it_does(
+    begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive, node = begin({}, poll_s=60, still_polls=0, look_back_days=0)
+    for image in archive.images:
+        image.StudyDate = f"{date.today() - timedelta(days=2):%Y%m%d}"
+    node.ledger.clock = lambda: time.time() - 3 * 86_400
+    node.ledger.source_answers("pacs")
+    node.ledger.clock = time.time
+    node.turns.take_one()
+    assert node.ledger.find_fetches(SERIES)[0].state is FetchState.FETCHED
+    assert archive.asked.count("STUDY") == 4, "three days, and today"
+    assert "source pacs last told on" in caplog.text
+
+
+def test_what_is_new_is_asked_for_though_much_is_left_to_be_fetched(begin: Begin) -> None:
+    archive, node = begin({}, poll_s=60, still_polls=0)
+    other = [deepcopy(image) for image in archive.images]
+    for image in other:
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.9.9", generate_uid()
+    archive.images += other
+    node.fetcher.note(list(node.fetcher.find(ASKED)))
+    assert node.fetcher.fetch_due(lambda: True) == 1
+    assert node.fetcher.fetch_due() == 1
 
 
 def test_a_rate_holds_while_images_come(begin: Begin) -> None:

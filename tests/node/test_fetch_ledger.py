@@ -1,13 +1,17 @@
 """What the ledger remembers of sources: one fetches a series, and what was had is known."""
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from node.ledger import (
+    DAY_S,
     ENDED,
+    FETCH_DONE,
     Count,
     Fetch,
     FetchState,
@@ -17,7 +21,9 @@ from node.ledger import (
     Mark,
     RetentionRule,
     State,
+    schema,
 )
+from node.ledger.fetching import UNSEEN_S
 from tests.bench.filling import CT
 from tests.conftest import Clock
 
@@ -126,12 +132,12 @@ def test_what_failed_is_wanted_again_and_its_source_asked_at_once(
         assert ledger.end_fetch(claimed, FetchState.FAILED, "nothing came")
     ledger.source_rests("pacs", 3, clock.now + 900, "away")
     assert [row.detail for row in ledger.find_fetches(STUDY)] == ["nothing came"] * 2
-    assert ledger.retry_fetches(SERIES) == 1
+    assert ledger.retry_fetches(["pacs"], SERIES) == 1
     assert not ledger.is_resting("pacs")
     assert [row.series_instance_uid for row in ledger.due_fetches("pacs")] == [SERIES]
-    assert ledger.retry_fetches() == 1
-    assert ledger.retry_fetches() == 0
-    assert ledger.retry_fetches("1.9") == 0
+    assert ledger.retry_fetches(["pacs"]) == 1
+    assert ledger.retry_fetches(["pacs"]) == 0
+    assert ledger.retry_fetches(["pacs"], "1.9") == 0
 
 
 def test_a_count_stands_with_a_series_before_and_after_it_came(ledger: Ledger) -> None:
@@ -192,3 +198,112 @@ def test_another_content_is_entered_only_instead_of_what_it_was_compared_with(
         assert other.outcome == "changed"
         again = ledger.store(image(1, "c"), 30, seen * 64)
         assert again.outcome == "unlike", "it is b that counts by now"
+
+
+# -- how long what a source has is remembered -----------------------------------
+
+
+def ended(ledger: Ledger, state: FetchState, series: str = SERIES, source: str = "pacs") -> None:
+    row = wanted(ledger, source, series)
+    assert ledger.change_fetch(row, state=state, next_try_at=None)
+
+
+def left(ledger: Ledger, polled: Sequence[str] = ("pacs",), failed_days: float = 30) -> set[str]:
+    """The series that are remembered after a look at all of them, one at a time."""
+    before, after = ledger.clock() - failed_days * DAY_S, 0
+    while True:
+        found = ledger.forget_fetches(polled, before, after, 1)
+        if found is None:
+            return {row.series_instance_uid for row in ledger.find_fetches(STUDY)}
+        after = found
+
+
+def test_a_series_is_remembered_as_long_as_its_source_tells_of_it(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ended(ledger, FetchState.REFUSED)
+    for _ in range(10):
+        clock.pass_s(DAY_S)
+        ledger.still_has("pacs", [STUDY])
+        ledger.source_answers("pacs")
+        assert left(ledger) == {SERIES}
+    clock.pass_s(UNSEEN_S - 1)
+    ledger.source_answers("pacs")
+    assert left(ledger) == {SERIES}
+    clock.pass_s(2)
+    ledger.source_answers("pacs")
+    assert left(ledger) == set()
+
+
+def test_a_source_that_does_not_answer_makes_nothing_forgotten(
+    ledger: Ledger, clock: Clock
+) -> None:
+    ended(ledger, FetchState.REFUSED)
+    clock.pass_s(10 * UNSEEN_S)
+    assert left(ledger) == {SERIES}, "it never answered"
+    ended(ledger, FetchState.REFUSED, "1.2.4")
+    ledger.source_answers("pacs")
+    clock.pass_s(10 * UNSEEN_S)
+    assert left(ledger) == {"1.2.4"}, "the days since it answered do not count"
+
+
+def test_what_another_source_tells_of_is_another_matter(ledger: Ledger, clock: Clock) -> None:
+    ended(ledger, FetchState.REFUSED)
+    ended(ledger, FetchState.REFUSED, "1.2.4", "other")
+    clock.pass_s(2 * UNSEEN_S)
+    ledger.still_has("other", [STUDY])
+    for source in ("pacs", "other"):
+        ledger.source_answers(source)
+    assert left(ledger, ["pacs", "other"]) == {"1.2.4"}
+
+
+@pytest.mark.parametrize("state", FETCH_DONE)
+def test_what_was_fetched_is_remembered_as_long_as_the_series_itself(
+    ledger: Ledger, clock: Clock, state: FetchState
+) -> None:
+    stored = ledger.store(image(1), 30)
+    assert ledger.move(stored.revision_id, State.RECEIVING, State.DELIVERED, due_at=None)
+    ended(ledger, state)
+    ended(ledger, state, "1.2.4")  # nothing of it ever came
+    ledger.expect(STUDY, "1.2.4", Count(1, "pacs", is_still=True))
+    clock.pass_s(400 * DAY_S)
+    ledger.source_answers("pacs")
+    assert left(ledger) == {SERIES}
+    assert series_rows(ledger) == {SERIES}, "what was only expected is gone as well"
+    rule = RetentionRule(dict.fromkeys(ENDED, clock.now), frozenset())
+    ((found,), _) = ledger.removable(Kept.IMAGES, rule, Mark(), 100)
+    for kept in Kept:
+        ledger.remove(kept, found, rule, "old")
+    ledger.still_has("pacs", [STUDY])
+    assert ledger.forget(found, rule)
+    assert left(ledger) == {SERIES}, "a poll sees it: it would be fetched again"
+    clock.pass_s(UNSEEN_S + 1)
+    ledger.source_answers("pacs")
+    assert left(ledger) == set()
+
+
+def series_rows(ledger: Ledger) -> set[str]:
+    with ledger.reading() as connection:
+        return set(connection.execute(sa.select(schema.series.c.series_instance_uid)).scalars())
+
+
+def test_what_failed_is_remembered_for_a_time_of_its_own(ledger: Ledger, clock: Clock) -> None:
+    ended(ledger, FetchState.FAILED)
+    clock.pass_s(29 * DAY_S)
+    ledger.source_answers("pacs")
+    assert left(ledger) == {SERIES}
+    clock.pass_s(2 * DAY_S)
+    ledger.source_answers("pacs")
+    assert left(ledger) == set()
+
+
+def test_what_is_still_to_be_fetched_is_never_forgotten_where_somebody_polls(
+    ledger: Ledger, clock: Clock
+) -> None:
+    wanted(ledger)
+    claimed = ledger.claim_fetch(wanted(ledger, series="1.2.4"), 3, 30)
+    assert claimed is not None
+    clock.pass_s(400 * DAY_S)
+    ledger.source_answers("pacs")
+    assert left(ledger) == {SERIES, "1.2.4"}
+    assert left(ledger, polled=()) == set(), "a source that is not in the configuration any more"

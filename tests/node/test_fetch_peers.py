@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -113,9 +114,14 @@ def way(
 
 
 @contextmanager
-def node_beside(archive: Archive, retrieve: str, folder: Path) -> Iterator[Fetching]:
+def node_beside(archive: Archive, retrieve: str, folder: Path, **keys: Any) -> Iterator[Fetching]:
     with fetching(
-        folder / "home", archive.title, archive.port, retrieve=retrieve, node_port=archive.node_port
+        folder / "home",
+        archive.title,
+        archive.port,
+        retrieve=retrieve,
+        node_port=archive.node_port,
+        **keys,
     ) as node:
         yield node
 
@@ -248,7 +254,7 @@ def test_a_series_that_is_still_sent_to_the_pacs_is_waited_for(
     archives: dict[str, Archive], new_series: Callable[..., Series], tmp_path: Path
 ) -> None:
     archive, series = archives["orthanc"], new_series()
-    with node_beside(archive, "get", tmp_path) as node:
+    with node_beside(archive, "get", tmp_path, poll_s=60) as node:
         day = replace(series.query, study_instance_uid=None, accession_number=series.accession)
         archive.store(series.files[:5])
         for images in (5, 9, SLICES):

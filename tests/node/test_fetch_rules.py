@@ -1,6 +1,6 @@
 """Which series of a PACS is fetched, when, and what counts as all of it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -8,7 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.fetch.pace import Pace
+from node.fetch.poller import LONGEST_GAP, questions
 from node.fetch.rules import (
+    PATIENCE,
+    Account,
     Missing,
     account,
     after_look,
@@ -126,46 +129,49 @@ def test_no_answer_makes_a_count_that_cannot_be(value: str) -> None:
 
 
 def row(state: FetchState = FetchState.WANTED, **values: Any) -> Fetch:
-    given = {"counted": 30, "still": 0, "next_try_at": None, "detail": None} | values
+    given = {"counted": 30, "still": 0, "attempts": 0, "next_try_at": None, "detail": None}
     return Fetch(
         id=1,
         source="pacs",
         study_instance_uid="1.2",
         series_instance_uid="1.2.3",
         state=state,
-        attempts=0,
         version=0,
         updated_at=datetime.fromtimestamp(NOW, UTC),
-        **given,
+        **(given | values),
     )
 
 
+LATER = NOW + PATIENCE * 60
+"""When a series is fetched that no poll sees any more."""
+
+
 def look(seen: Fetch | None, images: int | None, still_polls: int = 1) -> Any:
-    return after_look(seen, images, None, still_polls, NOW)
+    return after_look(seen, images, None, source(still_polls=still_polls, poll_s=60), NOW)
 
 
 def test_a_series_is_fetched_once_its_count_has_stood_still() -> None:
     first = look(None, 30)
-    assert (first["state"], first["still"], first["next_try_at"]) == (FetchState.WANTED, 0, None)
+    assert (first["state"], first["still"], first["next_try_at"]) == (FetchState.WANTED, 0, LATER)
     second = look(row(), 30)
     assert (second["still"], second["next_try_at"]) == (1, NOW)
 
 
 def test_a_series_that_grows_waits_on() -> None:
     grown = look(row(), 31)
-    assert (grown["counted"], grown["still"], grown["next_try_at"]) == (31, 0, None)
+    assert (grown["counted"], grown["still"], grown["next_try_at"]) == (31, 0, LATER)
     grown = look(row(next_try_at=datetime.fromtimestamp(NOW, UTC)), 31)
-    assert grown["next_try_at"] is None
+    assert grown["next_try_at"] == LATER
 
 
 def test_two_still_polls_are_waited_for_where_that_is_asked() -> None:
-    assert look(row(still=0), 30, still_polls=2)["next_try_at"] is None
+    assert look(row(still=0), 30, still_polls=2)["next_try_at"] == LATER
     assert look(row(still=1), 30, still_polls=2)["next_try_at"] == NOW
     assert look(None, 30, still_polls=0)["next_try_at"] == NOW
 
 
 def test_a_source_that_does_not_count_is_asked_twice_all_the_same() -> None:
-    assert look(None, None)["next_try_at"] is None
+    assert look(None, None)["next_try_at"] == LATER
     assert look(row(counted=None), None)["next_try_at"] == NOW
 
 
@@ -182,16 +188,20 @@ def test_what_is_being_fetched_is_left_to_who_does_it() -> None:
 
 
 def test_what_waits_for_its_next_try_keeps_its_time() -> None:
-    assert look(row(still=1, next_try_at=datetime.fromtimestamp(NOW + 60, UTC)), 30) is None
+    later = datetime.fromtimestamp(NOW + 60, UTC)
+    assert look(row(still=1, next_try_at=later), 30) is None
+    assert look(row(attempts=1, next_try_at=later), 30) is None
+    assert look(row(next_try_at=later), 30)["next_try_at"] == NOW, "for its count alone"
 
 
 def test_a_refusal_is_noted_once_and_lifted_when_it_holds_no_more() -> None:
-    refused = after_look(None, 5, "too few", 1, NOW)
+    refused = after_look(None, 5, "too few", source(), NOW)
     assert refused is not None
     assert (refused["state"], refused["detail"]) == (FetchState.REFUSED, "too few")
-    assert after_look(row(FetchState.REFUSED, detail="too few"), 5, "too few", 1, NOW) is None
+    refused_before = row(FetchState.REFUSED, detail="too few")
+    assert after_look(refused_before, 5, "too few", source(), NOW) is None
     assert look(row(FetchState.REFUSED, detail="too few"), 30)["state"] is FetchState.WANTED
-    assert after_look(row(FetchState.FETCHED), 31, "too many", 1, NOW) is None
+    assert after_look(row(FetchState.FETCHED), 31, "too many", source(), NOW) is None
 
 
 # -- what the ledger has --------------------------------------------------------
@@ -210,6 +220,7 @@ def test_identifiers_tell_what_is_there_better_than_counts() -> None:
     assert not has_all(held(30), 30, frozenset({"1.9"}))
     assert has_all(held(30), 31, uids(30))
     assert not has_all(held(0), 0, None)
+    assert has_all(held(0), 1, frozenset()), "it has nothing that the node takes"
     assert not has_all(held(30), None, None)
 
 
@@ -235,7 +246,7 @@ def test_half_a_series_is_told_with_what_the_source_remarks() -> None:
 def test_a_count_that_is_wrong_is_told_and_holds_nothing_up() -> None:
     found = account(held(30), 31, uids(30), Fetched(30))
     assert found.is_whole
-    assert found.detail == "it counts 31 images, and has 30"
+    assert found.detail == "it counts 31 images, and has 30 that the node takes"
 
 
 def test_failures_that_are_of_no_consequence_are_a_remark() -> None:
@@ -243,6 +254,42 @@ def test_failures_that_are_of_no_consequence_are_a_remark() -> None:
     assert found.is_whole
     assert found.detail == "1 images could not be sent"
     assert not account(held(29), None, None, Fetched(29, 1)).is_whole
+
+
+def test_what_was_broken_off_is_whole_only_where_that_can_be_told() -> None:
+    broken = Fetched(0, remarks=("PACS breaks off",), is_all=False)
+    assert account(held(30), 30, None, broken) == Account(True, "PACS breaks off")
+    assert account(held(29), None, None, broken) == Account(False, "PACS breaks off")
+    lacking = account(held(29), 30, None, broken)
+    assert lacking.detail == "1 of 30 images did not come: PACS breaks off"
+
+
+# -- which days are asked for ---------------------------------------------------
+
+
+def asked(look_back_days: int, answered: date | None) -> list[tuple[str, str]]:
+    found = questions(date(2026, 3, 20), look_back_days, answered)
+    return [(f"{query.first:%m-%d}", f"{query.last:%m-%d}") for query in found]
+
+
+def test_a_poll_asks_for_the_last_days_and_tomorrow() -> None:
+    assert asked(1, None) == [("03-19", "03-21")]
+    assert asked(1, date(2026, 3, 20)) == [("03-19", "03-21")]
+    assert asked(0, date(2026, 3, 21)) == [("03-20", "03-21")], "the clock was set back"
+
+
+def test_the_first_poll_after_midnight_asks_for_the_evening_too() -> None:
+    assert asked(0, date(2026, 3, 19)) == [("03-19", "03-19"), ("03-20", "03-21")]
+
+
+def test_days_on_which_nobody_asked_are_made_up_for_one_by_one() -> None:
+    days = [("03-16", "03-16"), ("03-17", "03-17"), ("03-18", "03-18"), ("03-19", "03-21")]
+    assert asked(1, date(2026, 3, 17)) == days
+
+
+def test_a_source_that_was_away_for_months_is_not_polled_for_all_of_them() -> None:
+    found = asked(1, date(2025, 1, 1))
+    assert (found[0][0], len(found)) == ("03-05", LONGEST_GAP.days + 1)
 
 
 # -- how fast -------------------------------------------------------------------

@@ -431,8 +431,12 @@ def fetch(ledger: Ledger) -> None:
     assert ledger.is_resting("pacs")
     assert [(s.waiting, s.given_up) for s in ledger.sources()] == [(0, 1)]
     assert ledger.find_fetches(revision.study_instance_uid)
-    assert ledger.retry_fetches(revision.study_instance_uid) == 1
-    ledger.retry_fetches()
+    assert len(ledger.given_up_fetches(5)) == 1
+    ledger.still_has("pacs", [revision.study_instance_uid])
+    ledger.source_answers("pacs")
+    assert ledger.forget_fetches(["pacs"], ledger.clock(), 5, 100) is not None
+    assert ledger.retry_fetches(["pacs"], revision.study_instance_uid) == 1
+    ledger.retry_fetches(["pacs"])
 
 
 def shadow(ledger: Ledger, clock: Clock) -> None:
