@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
 
+from pynetdicom import AllStoragePresentationContexts
+
 from node.audit import Peer
 from node.dicom import Status
 from node.dicomweb import DICOMwebError, Match, Web
@@ -30,6 +32,11 @@ _LONGEST_SENDER = 16
 
 MOST_IN_A_ROW = 3
 """Instances that a server does not give, one after the other: then it is not asked for the rest."""
+
+_OTHER_CLASSES = {
+    str(context.abstract_syntax) for context in AllStoragePresentationContexts
+}.difference(STORAGE_CLASSES)
+"""Of objects that peers store elsewhere, and that a series may hold beside its images."""
 
 _GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 
@@ -251,7 +258,7 @@ class _Taking:
         """SOP Instance UIDs of what was taken."""
         self.lost = 0
         """Instances that the server has and did not give."""
-        self._again = self._refused = self._larger = 0
+        self._again = self._refused = self._larger = self._other = 0
 
     @property
     def given(self) -> int:
@@ -271,6 +278,7 @@ class _Taking:
             (self._refused, "images were refused, see the quarantine"),
             (self._larger, f"images have more than {self._max_mb} MB: see [dicom] max_instance_mb"),
             (self._again, "images came more than once"),
+            (self._other, "objects are of classes that the node does not take"),
         )
         return tuple(f"{count} {what}" for count, what in remarks if count)
 
@@ -289,17 +297,27 @@ class _Taking:
             uid = self._taken(content)
         except RefusedInstance:
             self._refused += 1
+            return
         except NotStoredError as error:
             raise NotFetchedError(str(error)) from error
+        if uid is None:
+            self._other += 1
         else:
             self._again += uid in self.came
             self.came.add(uid)
             self._progress(self.given)
 
-    def _taken(self, content: bytes) -> str:
-        """Take a file as if its dataset had come by C-STORE: the same bytes, the same checks."""
+    def _taken(self, content: bytes) -> str | None:
+        """Take a file as if its dataset had come by C-STORE: the same bytes, the same checks.
+
+        What nobody would send by C-STORE, since no presentation context is accepted for it,
+        as a report of the dose, is let go: None.
+        """
         try:
-            file = self._decodable(content)
+            file = take_apart(content)
+            if file.sop_class in _OTHER_CLASSES:
+                return None
+            self._check_decodable(file)
         except RefusedInstance as refusal:
             self._batch.take(content, _refuse(refusal))  # puts it aside
             raise
@@ -321,14 +339,12 @@ class _Taking:
         self._batch.take(made, check)
         return file.instance
 
-    def _decodable(self, content: bytes) -> Part10:
-        file = take_apart(content)
+    def _check_decodable(self, file: Part10) -> None:
         if file.transfer_syntax not in self._syntaxes:
             raise RefusedInstance(
                 f"its transfer syntax, {file.transfer_syntax[:64]!r}, cannot be decoded",
                 Status.CANNOT_UNDERSTAND,
             )
-        return file
 
 
 def _refuse(refusal: RefusedInstance) -> Callable[[Identity], None]:

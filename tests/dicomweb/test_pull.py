@@ -17,6 +17,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     MRImageStorage,
     RLELossless,
+    XRayRadiationDoseSRStorage,
 )
 
 from node.audit import Auditor
@@ -445,8 +446,8 @@ def multipart(contents: list[bytes], cut: int | None = None, status: int = 200) 
 def test_parts_that_are_not_what_was_asked_for_are_put_aside_and_the_others_taken(
     told: Told, node_at: Callable[..., Node], new_series: NewSeries
 ) -> None:
-    def other_class(image: pydicom.Dataset) -> None:
-        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = MRImageStorage
+    def unknown_class(image: pydicom.Dataset) -> None:
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = "1.2.3.4"
 
     def other_meta(image: pydicom.Dataset) -> None:
         image.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
@@ -458,7 +459,7 @@ def test_parts_that_are_not_what_was_asked_for_are_put_aside_and_the_others_take
         b"junk",
         b"",
         other.files[0].read_bytes(),
-        content(files[1], other_class),
+        content(files[1], unknown_class),
         content(files[2], other_meta),
         content(files[3]).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0", 1),
         content(files[4])[:200],
@@ -481,11 +482,30 @@ def test_parts_that_are_not_what_was_asked_for_are_put_aside_and_the_others_take
     assert reasons.count("from web-archive-of-o: ") == 7
     for words in (
         "it is of another series than the one that was asked for",
-        f"SOPClassUID is {MRImageStorage}, which the node does not take",
+        "SOPClassUID is 1.2.3.4, which the node does not take",
         "in the dataset and '1.2.3' in the command",
         "its transfer syntax, '1.2.840.10008.1.2.9', cannot be decoded",
     ):
         assert words in reasons
+
+
+def test_a_report_of_the_dose_beside_the_images_is_let_go_and_alarms_nobody(
+    told: Told, node_at: Callable[..., Node], new_series: NewSeries
+) -> None:
+    def report(image: pydicom.Dataset) -> None:
+        image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = XRayRadiationDoseSRStorage
+
+    series = new_series(slices=3)
+    told.answer = lambda _: multipart(
+        [content(series.files[0]), content(series.files[1], report), content(series.files[2])]
+    )
+    node = node_at(told.url)
+
+    fetched = node.fetch(found(series))
+
+    assert (fetched.given, fetched.failed) == (2, 0)
+    assert fetched.remarks == ("1 objects are of classes that the node does not take",)
+    assert node.quarantined() == []
 
 
 def test_an_instance_that_is_too_large_is_left_out(
