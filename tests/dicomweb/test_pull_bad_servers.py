@@ -127,7 +127,7 @@ def test_a_series_comes_whole_and_once_from_a_server_that_was_ill(
 @pytest.mark.parametrize(
     ("ill", "counted", "remark"),
     [
-        (lambda *_: None, 99, "it counts 99 images, and has 4"),
+        (lambda *_: None, 99, "it counts 99 images, and has 4 that the node takes"),
         (lambda *_: None, 1, None),
         (
             lambda archive, request: (

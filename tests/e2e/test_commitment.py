@@ -26,14 +26,13 @@ from node.broker import broker_url, free_port
 from node.commit import PUSH_MODEL, ask
 from node.commit.content import PUSH_MODEL_INSTANCE, Report, Request, read_report, read_request
 from node.deliver import Deliverer
-from node.ledger import DeliveryState, Instance, Ledger, Reference, Revision, State, open_ledger
+from node.ledger import DeliveryState, Ledger, Reference, Revision, State, open_ledger
 from node.receive import start_receiver
 from node.settings import Settings
 from node.spool import Spool
-from tests.claiming import claimed
 from tests.e2e.conftest import Series
 from tests.e2e.peers import Node, Orthanc, running_node, wait_for
-from tests.e2e.test_delivery import capture
+from tests.reporting import capture, report
 
 RESULTS = (BasicTextSRStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 
@@ -231,13 +230,8 @@ def test_what_orthanc_has_lost_is_sent_again_until_it_commits(
     )
     spool = Spool(tmp_path)
     deliverer = Deliverer(ledger, spool, settings, Auditor.silent())
-    instance = Instance("1.2", "1.2.3", "1.2.3.1", "1.2.840.1", "0" * 64, Path("1.dcm"), "CT")
-    revision = ledger.revision(ledger.store(instance, 30).revision_id)
-    assert revision is not None
-    assert ledger.ready(revision, [])
-    claim = claimed(ledger, revision.id)
-    results = [capture(spool, Path(f"{n}.dcm")) for n in range(3)]
-    assert ledger.report(claim, results, ["orthanc"], warnings=[], maxima={"any": 0.5})
+    results = [capture(spool, "1.2", "1.2.3", f"{n}.dcm") for n in range(3)]
+    revision = report(ledger, results, ["orthanc"])
     receiver = start_receiver(settings, spool, ledger, Auditor.silent())
     try:
         introduce(orthanc, settings)
