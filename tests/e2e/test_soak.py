@@ -11,6 +11,8 @@ import pytest
 from tests.soak.faults import OF_POSTGRESQL, Fault, plan
 from tests.soak.load import acknowledged_in
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 
 FAULTS = 8

@@ -25,6 +25,8 @@ from training.stage1.presets import PRESETS, Knobs
 from training.stage1.weights import initial_backbone
 from training.train_slices import create_average, create_optimizer, learning_rate
 
+pytestmark = pytest.mark.long
+
 KNOBS = ["--preset", "small", "--input-size", "32", "--epochs", "1", "--threads", "1"]
 KNOBS += ["--block", "7", "--blocks-per-series", "1", "--batch-size", "8"]
 

@@ -16,6 +16,8 @@ from tests.e2e.peers import ICHNODE, Orthanc
 from tests.viewer.conftest import Study
 from tests.viewer.ohif import Viewer
 
+pytestmark = pytest.mark.long
+
 MEASUREMENT_GROUP, IMAGE_REGION, PROBABILITY = "125007", "111030", "122157"
 STEPS = 4
 """How many measurements are stepped through."""
