@@ -24,12 +24,13 @@ from pynetdicom.dsutils import encode
 
 from ml.bundle import STAGE2, find_bundle
 from ml.errors import BundleError, DeviceError
+from ml.phantom import Phantom
 from node.analyze import Analyzer
 from node.broker import free_port
 from node.ledger import State
 from node.settings import Settings
 from tests.anatomy import chest
-from tests.e2e.conftest import Series
+from tests.e2e.conftest import Series, series_maker
 from tests.e2e.peers import ICHNODE, Node, Orthanc, kinds, one_set, wait_for
 
 pytestmark = pytest.mark.long
@@ -242,32 +243,47 @@ def test_a_late_slice_makes_a_revision(node: Node, new_series: Callable[..., Ser
     assert (revision.number, revision.instances) == (2, len(series.files))
 
 
-@pytest.mark.parametrize(
-    ("reason", "changes"),
-    [
-        ("not-ct", {"Modality": "MR"}),
-        ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
-        ("derived", {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}),
-        ("contrast", {"ContrastBolusAgent": "IOHEXOL"}),
-        ("contrast", {"SeriesDescription": "4cc sec 150cc D3D on"}),
-        ("bone-kernel", {"ConvolutionKernel": "BONEPLUS"}),
-        (
-            "not-a-head",
-            {"BodyPartExamined": "CHEST", "SeriesDescription": "CHEST", "StudyDescription": ""},
-        ),
-        ("not-axial", {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}),
-        ("geometry", {"ImagePositionPatient": None}),
-    ],
-)
-def test_a_series_that_is_not_for_the_model_is_skipped_with_the_reason(
-    node: Node, new_series: Callable[..., Series], reason: str, changes: dict[str, Any]
-) -> None:
-    def change(image: Dataset, _index: int) -> None:
-        for keyword, value in changes.items():
-            setattr(image, keyword, value)
+UNFIT: list[tuple[str, dict[str, Any]]] = [
+    ("not-ct", {"Modality": "MR"}),
+    ("localizer", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
+    ("derived", {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}),
+    ("contrast", {"ContrastBolusAgent": "IOHEXOL"}),
+    ("contrast", {"SeriesDescription": "4cc sec 150cc D3D on"}),
+    ("bone-kernel", {"ConvolutionKernel": "BONEPLUS"}),
+    (
+        "not-a-head",
+        {"BodyPartExamined": "CHEST", "SeriesDescription": "CHEST", "StudyDescription": ""},
+    ),
+    ("not-axial", {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}),
+    ("geometry", {"ImagePositionPatient": None}),
+]
+"""Why a series is not for the model, and what its images say then."""
 
-    series = new_series(change)
-    node.send(series.files)
+
+@pytest.fixture(scope="module")
+def unfit(
+    node: Node, phantom: Phantom, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, Series]:
+    """A series of each kind, all sent before any is waited for."""
+    make = series_maker(phantom, tmp_path_factory.mktemp("unfit"))
+
+    def sent(changes: dict[str, Any]) -> Series:
+        def change(image: Dataset, _index: int) -> None:
+            for keyword, value in changes.items():
+                setattr(image, keyword, value)
+
+        series = make(change)
+        node.send(series.files)
+        return series
+
+    return {number: sent(changes) for number, (_, changes) in enumerate(UNFIT)}
+
+
+@pytest.mark.parametrize(("number", "reason"), [(n, reason) for n, (reason, _) in enumerate(UNFIT)])
+def test_a_series_that_is_not_for_the_model_is_skipped_with_the_reason(
+    node: Node, unfit: dict[int, Series], number: int, reason: str
+) -> None:
+    series = unfit[number]
 
     revision = node.wait_for(series.series, State.SKIPPED)
 

@@ -10,9 +10,10 @@ import pytest
 from highdicom.legacy import LegacyConvertedEnhancedCTImage
 from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, generate_uid
 
+from ml.phantom import Phantom
 from node.broker import free_port
 from node.ledger import State
-from tests.e2e.conftest import Series
+from tests.e2e.conftest import Series, series_maker
 from tests.e2e.peers import (
     Node,
     Orthanc,
@@ -74,58 +75,73 @@ def test_slices_over_two_associations_in_any_order_give_one_result(
     assert kinds(orthanc.instances_of(series.study)) == one_set(len(series.files))
 
 
-@pytest.mark.data
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("ge_hispeed_tilted_28", ()),
-        ("cq500_intraparenchymal_30", ("-xs",)),
-        ("cq500_negative_30", ("-xs",)),
-        ("rsna_labelled_36", ()),
-        ("rsna_subdural_28", ()),
-    ],
-)
-def test_a_real_series_comes_back_and_sent_again_still_once(
-    node: Node,
-    orthanc: Orthanc,
-    sendable_series: Callable[[str], Series],
-    name: str,
-    options: tuple[str, ...],
-) -> None:
-    series = sendable_series(name)
+REAL = {
+    "ge_hispeed_tilted_28": (),
+    "cq500_intraparenchymal_30": ("-xs",),
+    "cq500_negative_30": ("-xs",),
+    "rsna_labelled_36": (),
+    "rsna_subdural_28": (),
+}
+"""Real series, and how storescu is to propose them."""
 
-    node.send(series.files, *options)
+
+@pytest.fixture(scope="module")
+def real_sent(node: Node, sendable_series: Callable[[str], Series]) -> dict[str, Series]:
+    """All of them sent before any is waited for."""
+    series = {name: sendable_series(name) for name in REAL}
+    for name, options in REAL.items():
+        node.send(series[name].files, *options)
+    return series
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_series_comes_back_and_sent_again_still_once(
+    node: Node, orthanc: Orthanc, real_sent: dict[str, Series], name: str
+) -> None:
+    series = real_sent[name]
     node.wait_for(series.series, State.DELIVERED)
-    node.send(series.files, *options)
+    node.send(series.files, *REAL[name])
 
     assert kinds(orthanc.instances_of(series.study)) == one_set(len(series.files))
     assert len(node.revisions(series.series)) == 1
 
 
-@pytest.mark.parametrize(
-    ("option", "compression"),
-    [
-        ("-xv", pydicom.uid.JPEG2000Lossless),
-        ("-xt", pydicom.uid.JPEGLSLossless),
-        ("-xr", pydicom.uid.RLELossless),
-        ("-xb", None),  # explicit VR big endian
-        ("-xi", None),  # implicit VR little endian
-        ("-xd", None),  # deflated
-    ],
-)
-def test_a_series_in_another_transfer_syntax_comes_back(
-    node: Node,
-    orthanc: Orthanc,
-    new_series: Callable[..., Series],
-    option: str,
-    compression: str | None,
-) -> None:
-    def compress(image: pydicom.Dataset, _index: int) -> None:
-        if compression is not None:
-            image.compress(compression, generate_instance_uid=False)
+SYNTAXES = {
+    "-xv": pydicom.uid.JPEG2000Lossless,
+    "-xt": pydicom.uid.JPEGLSLossless,
+    "-xr": pydicom.uid.RLELossless,
+    "-xb": None,  # explicit VR big endian
+    "-xi": None,  # implicit VR little endian
+    "-xd": None,  # deflated
+}
+"""What storescu proposes, and how the images are compressed before."""
 
-    series = new_series(compress, slices=20)
-    node.send(series.files, option)
+
+@pytest.fixture(scope="module")
+def in_syntaxes(
+    node: Node, phantom: Phantom, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Series]:
+    """A series in each of them, all sent before any is waited for."""
+    make = series_maker(phantom, tmp_path_factory.mktemp("syntaxes"))
+
+    def sent(option: str, compression: str | None) -> Series:
+        def compress(image: pydicom.Dataset, _index: int) -> None:
+            if compression is not None:
+                image.compress(compression, generate_instance_uid=False)
+
+        series = make(compress, slices=20)
+        node.send(series.files, option)
+        return series
+
+    return {option: sent(option, compression) for option, compression in SYNTAXES.items()}
+
+
+@pytest.mark.parametrize("option", SYNTAXES)
+def test_a_series_in_another_transfer_syntax_comes_back(
+    node: Node, orthanc: Orthanc, in_syntaxes: dict[str, Series], option: str
+) -> None:
+    series = in_syntaxes[option]
     revision = node.wait_for(series.series, State.DELIVERED)
 
     assert kinds(orthanc.instances_of(series.study)) == one_set(len(series.files))
