@@ -1,4 +1,4 @@
-"""What fetch does to the ledger: what sources have, and what became of it."""
+"""What fetch does to the ledger: which series sources have, and what became of them."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -7,8 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from node.ledger import schema
-from node.ledger.database import DAY_S, MOST_AT_ONCE, Database, some, utc
-from node.ledger.records import Count, Fetch, FetchState, Held, SourceState, State
+from node.ledger.database import DAY_S, MOST_AT_ONCE, some, utc
+from node.ledger.records import Count, Fetch, FetchState, Held, State
+from node.ledger.sources import IS_GIVEN_UP, Sources
 
 UNSEEN_S = 2 * DAY_S
 """What was not noted for so long, though its source was asked, the source tells of no more: what
@@ -16,8 +17,6 @@ it tells of is noted each half of it."""
 
 _fetch, _source, _series = schema.retrieval, schema.source, schema.series
 _instance, _revision = schema.instance, schema.revision
-_is_given_up = schema.stands(_fetch, FetchState.FAILED)
-_is_due = _fetch.c.next_try_at.is_not(None)
 
 FETCH_DONE = (FetchState.FETCHED, FetchState.KNOWN)
 """States in which nothing of a series is left to be fetched."""
@@ -30,7 +29,7 @@ _COUNTED = {
 """Where the ends of a fetch are counted."""
 
 
-class Fetching(Database):
+class Fetching(Sources):
     """Each row moves by compare-and-set: of two that fetch, one gets a series."""
 
     def fetches(self, source: str, series: Collection[str]) -> list[Fetch]:
@@ -251,7 +250,7 @@ class Fetching(Database):
         with self.engine.begin() as connection:
             if not self._change_fetch(connection, fetch, values):
                 return False
-            self._enter_source(connection, fetch.source)
+            self.enter_source(connection, fetch.source)
             connection.execute(
                 sa.update(_source)
                 .where(_source.c.name == fetch.source)
@@ -266,7 +265,7 @@ class Fetching(Database):
 
     def given_up_fetches(self, limit: int) -> list[Fetch]:
         """Some of what has failed, source by source."""
-        return self._select_fetches(_is_given_up, _fetch.c.source, _fetch.c.id, limit=limit)
+        return self._select_fetches(IS_GIVEN_UP, _fetch.c.source, _fetch.c.id, limit=limit)
 
     def retry_fetches(self, polled: Collection[str], uid: str | None = None) -> int:
         """Want again what has failed, all of it or of a study or series; gives how many.
@@ -277,7 +276,7 @@ class Fetching(Database):
             The sources that are asked again and again: at others nobody would fetch it.
         uid : str, optional
         """
-        again = sa.and_(_is_given_up, _fetch.c.source.in_(polled))
+        again = sa.and_(IS_GIVEN_UP, _fetch.c.source.in_(polled))
         if uid is not None:
             again = sa.and_(
                 again,
@@ -354,91 +353,6 @@ class Fetching(Database):
         is_receiving = newest is not None and newest.state == State.RECEIVING
         return Held(instances, newest.last_instance_at if newest and is_receiving else None)
 
-    def begin_poll(self, name: str, poll_s: float) -> bool:
-        """Begin to ask a source what is new; False if it was asked lately."""
-        now = self.clock()
-        with self.engine.begin() as connection:
-            self._enter_source(connection, name)
-            begun = connection.execute(
-                sa.update(_source)
-                .where(
-                    _source.c.name == name,
-                    # one that lies ahead was left where the clock was set back
-                    sa.or_(
-                        _source.c.polled_at.is_(None),
-                        _source.c.polled_at <= now - poll_s,
-                        _source.c.polled_at > now,
-                        _source.c.polled_at <= _source.c.rests_until,  # not since it rested
-                    ),
-                )
-                .values(polled_at=now)
-            )
-        return begun.rowcount == 1
-
-    def is_resting(self, name: str, longest_s: float = math.inf) -> bool:
-        """Whether a source is ill and not to be asked now; none rests for longer, seconds."""
-        with self.reading() as connection:
-            until = connection.execute(
-                sa.select(_source.c.rests_until).where(_source.c.name == name)
-            ).scalar()
-        now = self.clock()
-        return until is not None and now < until <= now + longest_s
-
-    def source_answers(self, name: str) -> None:
-        """Note that a source is well."""
-        self._note_source(name, answered_at=self.clock(), failures=0, rests_until=None, detail=None)
-
-    def source_rests(self, name: str, failures: int, until: float, detail: str) -> None:
-        """Note that a source is ill: it is not asked before a time, seconds since 1970."""
-        self._note_source(name, failures=failures, rests_until=until, detail=detail)
-
-    def _note_source(self, name: str, **values: Any) -> None:
-        with self.engine.begin() as connection:
-            self._enter_source(connection, name)
-            connection.execute(sa.update(_source).where(_source.c.name == name).values(**values))
-
-    def source_state(self, name: str) -> SourceState | None:
-        """How a source is; None if it was never asked."""
-        return next((found for found in self.sources() if found.name == name), None)
-
-    def sources(self) -> list[SourceState]:
-        """How each source is that was ever asked."""
-        with self.reading() as connection:
-            waiting = _by_source(connection, _is_due)
-            given_up = _by_source(connection, _is_given_up)
-            rows = connection.execute(sa.select(_source).order_by(_source.c.name)).all()
-        return [
-            SourceState(
-                row.name,
-                waiting.get(row.name, 0),
-                given_up.get(row.name, 0),
-                None if row.polled_at is None else utc(row.polled_at),
-                None if row.answered_at is None else utc(row.answered_at),
-                row.failures,
-                None if row.rests_until is None else utc(row.rests_until),
-                row.detail,
-                row.series_fetched,
-                row.series_known,
-                row.series_failed,
-                row.images_fetched,
-            )
-            for row in rows
-        ]
-
-    def _enter_source(self, connection: sa.Connection, name: str) -> None:
-        connection.execute(
-            self.insert(_source)
-            .values(
-                name=name,
-                failures=0,
-                series_fetched=0,
-                series_known=0,
-                series_failed=0,
-                images_fetched=0,
-            )
-            .on_conflict_do_nothing()
-        )
-
     def _change_fetch(
         self, connection: sa.Connection, fetch: Fetch, values: Mapping[str, Any]
     ) -> bool:
@@ -492,12 +406,3 @@ def _drop_expected(connection: sa.Connection, series: Collection[str]) -> None:
         .with_for_update()
     ).scalars()
     connection.execute(sa.delete(_series).where(_series.c.id.in_(empty.all()), is_empty))
-
-
-def _by_source(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> dict[str, int]:
-    counted = (
-        sa.select(_fetch.c.source, sa.func.count().label("series"))
-        .where(condition)
-        .group_by(_fetch.c.source)
-    )
-    return {row.source: row.series for row in connection.execute(counted)}
